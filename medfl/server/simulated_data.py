@@ -78,4 +78,6 @@ def _describe_exclusions(events: Sequence[Event]) -> str:
     for excluded in latest.values():
         counted.update({code: max(count, 0) for code, count in excluded.items()})
     reasons = [f"{plural(n, 'case')} by {code}: {explain_code(code).rstrip('.')}" for code, n in counted.most_common(3)]
+    if rest := counted.total() - sum(count for _, count in counted.most_common(3)):
+        reasons.append(f"{plural(rest, 'case')} for other reasons")
     return f" (left out: {'; '.join(reasons)})" if reasons else ""

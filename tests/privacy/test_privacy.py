@@ -70,6 +70,7 @@ def test_no_identity_is_in_what_a_run_writes_and_prints(canaries: Any, study: Pa
     (tmp_path / "loud" / "sitecustomize.py").write_text(LOUD)
     command = [sys.executable, "-m", "medfl", "simulate", str(study), "--data", str(canaries.folder), "--workers", "2"]
     command += ["--out", str(tmp_path / "runs"), "--arms", "federated,local"]
+    command += ["-c", "strategy.quorum=4", "-c", "simulation.max-excluded=0.5"]  # "lost" has no data, and a third is broken
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": str(tmp_path / "loud")}, timeout=300)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output.decode()

@@ -45,6 +45,13 @@ def test_no_more_cases_may_be_left_out_than_the_simulation_allows() -> None:
     check_simulated_data(StudyApp(APP.study, Simulation(max_excluded=0.2)), [], events)
 
 
+def test_the_reasons_that_are_told_add_up_to_all_that_was_left_out() -> None:
+    event = joined("north", ["no", "yes"], cases=2, left_out=7)
+    event["excluded"] = {"LBL-CLASS": 3, "IMG-NAN": 2, "IMG-MISSING": 1, "NII-TRUNCATED": 1}
+    with pytest.raises(DataError, match=r"3 cases by LBL-CLASS.*2 cases by IMG-NAN.*1 case by .*1 case for other reasons\)"):
+        check_simulated_data(APP, [], [event])
+
+
 def test_a_resumed_run_needs_the_data_that_it_began_with() -> None:
     before, now = joined("north", ["no", "yes"], data="a"), joined("north", ["no", "yes"], data="b")
     check_simulated_data(APP, [before], [before, now])  # no round was done with it
