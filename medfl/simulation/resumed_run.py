@@ -18,7 +18,7 @@ from medfl.study.study_file import Scalar, make_study_file
 from medfl.study.study_json import app_to_run_config
 from medfl.system.text import join_words
 
-_RELEASE_SECONDS = 5.0  # that the processes of a killed run may take to end
+_RELEASE_SECONDS = 10.0  # that the processes of a killed run may take to end
 _NEW_RUN = "or start a new run."
 
 
