@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medfl.data.quality.dataset_names import read_declared_modality
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
-from medfl.errors import DataError, EngineError
+from medfl.errors import ConfigError, DataError, EngineError, Problem
 from medfl.runs.history import read_history
 from medfl.runs.run_folder import new_run_name
 from medfl.simulation.embedded_engine import default_workers, run_embedded
@@ -19,7 +20,7 @@ from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, StudyApp, read_app_and_run_config, read_study_file
-from medfl.study.study_file import Scalar, StudyFile
+from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 
 Engine = Literal["embedded", "ray"]
 
@@ -117,7 +118,8 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        When the study or a ``site.toml`` is wrong, or the study asks for Shapley values of too many sites.
+        When the study or a ``site.toml`` is wrong, the study asks for Shapley values of too many sites, or the data says that
+        it is of another modality.
     DataError
         When there is no hospital in the data.
     """
@@ -132,4 +134,15 @@ def plan_simulation(
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     app.study.contribution.check_sites(len(sites))
+    _check_modality(sites, app.study)
     return SimulatedRun(study_file, app, run_config, sites, out.resolve() / app.study.name / run)
+
+
+def _check_modality(sites: Sequence[Site], study: Study) -> None:
+    """Raise when a data set says of itself that it is of another modality than the study."""
+    for root in dict.fromkeys(site.root for site in sites):
+        declared = read_declared_modality(root)
+        if declared and declared != study.task.modality:
+            what = f"the study is of {study.task.modality}, and the dataset.json of the data says {declared}."
+            fix = f'Write modality = "{declared}", or name other data.'
+            raise ConfigError([Problem(STUDY_FILE, "task.modality", what, fix)])

@@ -170,6 +170,17 @@ def test_data_without_a_hospital_is_refused_before_anything_starts(nodule_study:
     assert not (tmp_path / "runs").exists()
 
 
+def test_data_that_says_it_is_of_another_modality_is_refused(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    declaration = nodule_hospitals / "hospital-2" / "data" / "dataset.json"
+    declaration.write_text('{"modality": {"0": "MRI"}}')
+    with pytest.raises(ConfigError, match=r"task\.modality: the study is of XR, and the dataset\.json of the data says MR"):
+        plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    declaration.write_text('{"modality": {"0": "MRI", "1": "photograph"}}')  # in doubt it is no contradiction
+    assert plan(nodule_study, nodule_hospitals, tmp_path / "runs").sites
+
+
 def test_a_run_folder_that_cannot_be_made_is_a_clear_error(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file stands where the folder should be")
     with pytest.raises((RunError, EngineError), match="RUN-FOLDER"):

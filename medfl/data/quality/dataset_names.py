@@ -56,6 +56,15 @@ def read_stated_modality(root: Path) -> tuple[Modality, str] | None:
     return None
 
 
+def read_declared_modality(root: Path) -> Modality | None:
+    """Return the modality that the key "modality" of a ``dataset.json`` names plainly; none where there is any doubt."""
+    declared = _read_dataset_json(root).get("modality", "")
+    words = {str(word).strip().upper() for word in (declared.values() if isinstance(declared, dict) else [declared])}
+    kinds: dict[str, Modality] = {"CT": "CT", "MR": "MR", "MRI": "MR"}
+    found = {kinds.get(word) for word in words}
+    return found.pop() if len(found) == 1 else None
+
+
 def read_channel_names(root: Path) -> tuple[str, ...]:
     """Return the names of the channels that a ``dataset.json`` states."""
     return msd.read_channel_names(_read_dataset_json(root))
