@@ -27,7 +27,7 @@ def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) 
     cut(fill(hospitals / "rough", 4) / "data" / "DOE_1" / "image.nii.gz")
     for patient in sorted((fill(hospitals / "bad", 4) / "data").iterdir())[:3]:
         cut(patient / "label.nii.gz")
-    simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs")
+    simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs", {"strategy.quorum": 4})
     simulation.start(workers=2)
     events = read_history(simulation.run)
     assert events[-1]["status"] == "completed"
