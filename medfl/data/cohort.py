@@ -31,7 +31,9 @@ from medfl.site import Site
 from medfl.study import Study
 
 
-def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, account: bool = False) -> Cohort:
+def read_cohort(
+    site: Site, study: Study, progress: Progress | None = None, *, account: bool = False, inferred: bool = False
+) -> Cohort:
     """Find the cases of a site. Only headers and indices are read; no pixel is, and no file that has not changed.
 
     Parameters
@@ -44,6 +46,8 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, a
         Called with (files read, files to read) while headers are read.
     account : bool
         Whether to say what becomes of each file of the data folder.
+    inferred : bool
+        Whether the study was inferred from the data, so that its classes are named by nobody.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def read_cohort(site: Site, study: Study, progress: Progress | None = None, *, a
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     require_readable(site)
     with FileIndex(site, progress) as index:
-        listing = arrange_channels(unite_patients(list_images(site, study, index)), study, site.data)
+        listing = arrange_channels(unite_patients(list_images(site, study, index, inferred=inferred)), study, site.data)
         entries = _select_partition(listing.entries, site, study)
         if not entries:
             raise no_images_error(site, study, listing, index)

@@ -64,7 +64,7 @@ def list_known_images(site: Site, layout: str, index: FileIndex) -> tuple[Listed
     best, problem = None, None
     for its_site, study in [pictures] if layout == "csv" else [masks, pictures]:
         try:
-            found = _count(unite_patients(list_images(its_site, study, index)))
+            found = _count(unite_patients(list_images(its_site, study, index, inferred=True)))
         except DataError as error:
             problem = problem or Finding.from_error(error, level="warning")
             continue

@@ -43,8 +43,10 @@ _LISTERS: dict[str, Callable[[Site, Study, FileIndex, ImageSelection], Listing]]
 }
 
 
-def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
+def list_images(site: Site, study: Study, index: FileIndex, *, inferred: bool = False) -> Listing:
     """List what lies in the data folder of a site.
+
+    Where the study is `inferred`, its classes are nobody's, and no mask is refused for the name of its file.
 
     Raises
     ------
@@ -55,7 +57,8 @@ def list_images(site: Site, study: Study, index: FileIndex) -> Listing:
         layout = detect_layout(site, index)
         selection = ImageSelection.of(site, study)
         listing = _refuse_outside(site.root, selection.finish(_LISTERS[layout](site, study, index, selection)))
-        found = check_mask_names(name_mask_values(listing, site.root), site, study, layout)
+        found = name_mask_values(listing, site.root)
+        found = found if inferred else check_mask_names(found, site, study, layout)
         listing = apply_patient_table(found, site, study, layout)
         missing = any(isinstance(e.image, DataError) and e.image.code == "IMG-MISSING" for e in listing.entries)
         unused = unused_files_warning(layout, site, index)

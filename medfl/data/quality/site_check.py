@@ -88,7 +88,7 @@ def check_site(
             site = as_unlabelled(site)
             study, assumed = infer_study(site, indexing, modality)
             site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
-        cohort = read_cohort(site, study, indexing, account=True)
+        cohort = read_cohort(site, study, indexing, account=True, inferred=not study_name)
         splits = assign_splits(cohort.cases, study)
     except DataError as error:
         whole, task = Finding.from_error(error), study.task if study else None

@@ -68,7 +68,7 @@ def infer_study(
     cohort, study, refused = None, None, None
     for candidate in _candidate_studies(site, dimension, modality, texts):
         try:
-            found = read_cohort(site, candidate, indexing)
+            found = read_cohort(site, candidate, indexing, inferred=True)
         except DataError as error:
             refused = refused or error
             continue

@@ -60,7 +60,7 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
             ]
             listing = Listing(tuple(entries), patient_ids=True)
         else:
-            listing = list_images(site, study, index)
+            listing = list_images(site, study, index, inferred=True)
         for entry in unite_patients(listing).entries:
             if not isinstance(entry.image, Source):
                 continue

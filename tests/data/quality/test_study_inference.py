@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from medfl.data.dicom.series import read_series
+from medfl.data.overview import make_overview
 from medfl.data.quality.site_check import check_site
 from medfl.data.quality.study_inference import infer_study
 from medfl.errors import DataError
@@ -31,6 +32,31 @@ def test_a_check_without_a_study_is_like_one_with_a_study(volumes: Path, make_si
     check, _ = check_site(make_site(volumes))
     assert check.study == ""
     assert check.summary() == "12 cases usable, 3 left out (1 IMG-NAN, 1 LBL-EMPTY, 1 LBL-MISSING)"
+
+
+@pytest.mark.parametrize(
+    "name", ["label_liver", "mask_hippocampus", "Segmentierung_Leber", "desc-liver_mask", "kidney_left_seg"]
+)
+@pytest.mark.parametrize("classes", [(), ("background", "tumour")])
+def test_masks_may_have_any_name_while_nobody_has_named_a_class(
+    tmp_path: Path, make_site: SiteMaker, save_nifti: Callable[..., Path], name: str, classes: tuple[str, ...]
+) -> None:
+    bids = name.startswith("desc-")
+    image, mask = np.arange(512.0).reshape(8, 8, 8), np.zeros((8, 8, 8), "u1")
+    mask[2:6, 2:6, 2:6] = 1
+    for n in (1, 2):
+        folder = tmp_path / f"data/sub-{n}" / ("anat" if bids else "")
+        save_nifti(folder / (f"sub-{n}_T1w.nii.gz" if bids else "image.nii.gz"), image + n, np.diag([1.0, 1, 3, 1]))
+        save_nifti(folder / (f"sub-{n}_{name}.nii.gz" if bids else f"{name}.nii.gz"), mask, np.diag([1.0, 1, 3, 1]))
+    if bids:
+        (tmp_path / "data/dataset_description.json").write_text("{}")
+    site = make_site(tmp_path / "data", classes=classes)
+    check, _ = check_site(site)
+    assert check.summary().startswith("2 cases usable")
+    assert "LBL-NAME" not in {finding.code for finding in check.all_findings}
+    overview = make_overview(site).listed
+    assert overview is not None
+    assert (overview.images, overview.masks) == (2, 2)
 
 
 def test_several_label_values_make_several_classes(
