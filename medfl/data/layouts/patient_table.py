@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -209,14 +208,17 @@ def _id_in_table(patient: str, prefix: str) -> str:
 
 
 def _join_rows(one: PatientRow, other: PatientRow) -> PatientRow:
-    """Return what two rows of a patient say together; one that contradicts another costs the patient."""
-    cells: tuple[tuple[Callable[[PatientRow], str], str, str], ...] = (
-        (lambda row: row.label, "LBL-CONFLICT", "a patient has two different classes."),
-        (lambda row: row.split, "SPLIT-LEAK", "the table puts the patient into two splits."),
-        (lambda row: row.annotated, "LBL-CONFLICT", "two rows of a patient name different annotated classes."),
-        (lambda row: row.patient, "CASE-CONFLICT", "two rows of a case name different patients."),
-    )
-    for cell, code, what in cells:
-        if fold_name(cell(one)) != fold_name(cell(other)) and not (is_blank(cell(one)) and is_blank(cell(other))):
+    """Return what two rows of a patient say together; one that contradicts another costs the patient, an empty cell nothing."""
+    contradictions = {
+        "label": ("LBL-CONFLICT", "a patient has two different classes."),
+        "split": ("SPLIT-LEAK", "the table puts the patient into two splits."),
+        "annotated": ("LBL-CONFLICT", "two rows of a patient name different annotated classes."),
+        "patient": ("CASE-CONFLICT", "two rows of a case name different patients."),
+    }
+    filled: dict[str, str] = {}
+    for name, (code, what) in contradictions.items():
+        cells = [cell for cell in (getattr(one, name), getattr(other, name)) if not is_blank(cell)]
+        if len(set(map(fold_name, cells))) > 1:
             return replace(one, problem=DataError(code, what, "Keep the row that is right."))
-    return one
+        filled[name] = cells[0] if cells else getattr(one, name)
+    return PatientRow(**filled, problem=one.problem)

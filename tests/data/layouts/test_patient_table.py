@@ -108,6 +108,22 @@ def test_a_patient_with_two_rows_that_differ_costs_that_patient(patients: Any, m
     assert codes(cohort) == {"LBL-CONFLICT": 1, "SPLIT-LEAK": 1, "LBL-NO-CLASS": 1}
 
 
+@pytest.mark.parametrize("layout", ["bids", "folders"])
+@pytest.mark.parametrize("blank", ["", "n/a", " - "])
+def test_an_empty_cell_in_another_row_of_a_patient_contradicts_nothing(
+    patients: Any, make_site: Any, make_study: Any, layout: str, blank: str
+) -> None:
+    root = patients(layout)
+    rows = [f"01,a,{blank}", f"01,{blank},train", f"02,{blank},test", f"02,b,{blank}", "03,a,train", f"03,a,{blank}"]
+    write_table(root, layout, "patient,label,split", *rows, f"03,{blank},train", "04,b,test", f"04,{blank},{blank}")
+    cohort = read_cohort(make_site(root), make_study(task__kind="classification", task__classes="a,b"))
+    assert Counter((case.label, case.split) for case in cohort.cases) == {(0, "train"): 2, (1, "test"): 2}
+    assert codes(cohort) == {}
+    write_table(root, layout, "patient,label,split", *rows, "03,a,test", "04,b,test")
+    cohort = read_cohort(make_site(root), make_study(task__kind="classification", task__classes="a,b"))
+    assert (len(cohort.cases), codes(cohort)) == (3, {"SPLIT-LEAK": 1})
+
+
 def test_a_table_that_segmentation_does_not_need_is_not_asked_for_more(patients: Any, make_site: Any, make_study: Any) -> None:
     root = patients("bids")
     assert codes(read_cohort(make_site(root), make_study())) == {}
