@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfl.data.findings import Finding
-from medfl.data.layouts.case_table import CASE_LAYOUTS, case_of_cell, names_patients_of_cases
+from medfl.data.layouts.case_table import CASE_LAYOUTS, case_of_cell, names_patients_of_cases, unread_person_warnings
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_column, find_optional_column, has_column
 from medfl.data.layouts.entries import CASE_COLUMN, Listing
 from medfl.data.layouts.file_spellings import find_table
@@ -168,7 +168,11 @@ def _read_rows(path: Path, site: Site, listing: Listing, layout: str, *, classes
     prefix = _SUBJECT if layout == "bids" else ""
     cases = {entry.patient for entry in listing.entries} if layout in CASE_LAYOUTS else set[str]()
     of_cases = layout in CASE_LAYOUTS and names_patients_of_cases(table, site, cases)
-    rows = _Rows({}, prefix, of_cases, unread_column_warnings(table, site.data))
+    warnings = unread_column_warnings(table, site.data)
+    if site.data.patient and not of_cases:
+        read = [site.data.patient, site.data.label, *([_PARTICIPANT] if prefix else [])]
+        warnings += unread_person_warnings(table, read, of_cases=layout in CASE_LAYOUTS)
+    rows = _Rows({}, prefix, of_cases, warnings)
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
     if not (classes or of_cases or any(optional)):
         return rows
@@ -193,7 +197,7 @@ def patient_column(table: Table, site: Site, prefix: str) -> str:
     DataError
         ``INDEX-COLUMN``.
     """
-    named = site.data.patient
+    named = site.data.patient or SiteData().patient
     if named == SiteData().patient:
         if prefix:
             return find_column(table.columns, _PARTICIPANT)

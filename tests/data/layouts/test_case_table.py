@@ -18,6 +18,7 @@ from medfl.errors import DataError
 
 BOX = np.arange(1716, dtype=np.int16).reshape(11, 12, 13)
 CASES = 8
+PERSON_COLUMNS = ["patnr", "subj", "patient_number", "patient_code", "Pat.-Nr.", "pseudonym", "record_id", "ParticipantName"]
 
 
 @pytest.fixture(params=["nnunet", "msd"])
@@ -85,6 +86,10 @@ def test_a_case_without_a_row_or_with_two_patients_is_not_used(root: Path, make_
         ("file,patient", "liver_{n},{p}", "INDEX-COLUMN"),
         ("case,patients", "liver_{n},{p}", "INDEX-COLUMN"),
         ("patient,age", "{p},60", "INDEX-COLUMN"),
+        ("case,Patienten-ID,annotated", "liver_{n},{p},organ", "INDEX-COLUMN"),
+        ("case,subj,split", "liver_{n},{p},train", "INDEX-COLUMN"),
+        ("patient,subject_id,split", "liver_{n},{p},train", "INDEX-COLUMN"),
+        *((f"case,{name},annotated", "liver_{n},{p},organ", "INDEX-COLUMN") for name in PERSON_COLUMNS),
         ("case,patient", "spleen_{n},{p}", "ID-MISSING"),
         ("case,patient", "liver_{n},{p},x", "INDEX-FORMAT"),
     ],
@@ -95,6 +100,28 @@ def test_an_index_that_is_not_understood_is_refused(
     write_index(root, header, row)
     with pytest.raises(DataError, match=code):
         read_cohort(make_site(root), make_study())
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("liver_{n},key{p}", 1),
+        ("liver_{n},{p}", 1),
+        ("liver_{n},key{n}", 0),
+        ("liver_{n},female", 0),
+        ("liver_{n},{p}.5", 0),
+    ],
+)
+def test_another_column_with_values_that_repeat_is_told(
+    root: Path, make_site: Any, make_study: Any, row: str, told: int
+) -> None:
+    write_index(root, "case,whose,split", f"{row},train")
+    cohort = read_cohort(make_site(root), make_study())
+    assert codes(cohort) == ({"INDEX-COLUMN": 1} if told else {})
+    assert "key1" not in str(cohort.findings)
+    assert codes(read_cohort(make_site(root, patient=""), make_study())) == {}
+    write_index(root, "case,age,split", f"{row},train")
+    assert codes(read_cohort(make_site(root), make_study())) == {}
 
 
 def test_the_site_may_name_the_column_and_the_table(root: Path, make_site: Any, make_study: Any) -> None:

@@ -124,6 +124,17 @@ def test_an_empty_cell_in_another_row_of_a_patient_contradicts_nothing(
     assert (len(cohort.cases), codes(cohort)) == (3, {"SPLIT-LEAK": 1})
 
 
+@pytest.mark.parametrize("layout", ["bids", "folders"])
+def test_another_id_of_a_person_in_a_table_of_folders_is_told_where_it_repeats(
+    patients: Any, make_site: Any, make_study: Any, layout: str
+) -> None:
+    root, study = patients(layout), make_study()
+    for ids, told in (("abcc", {"INDEX-COLUMN": 1}), ("abcd", {})):
+        rows = [f"0{n},{one},{'test' if n > 3 else 'train'}" for n, one in enumerate(ids, start=1)]
+        write_table(root, layout, "patient,record_id,split", *rows)
+        assert codes(read_cohort(make_site(root), study)) == told
+
+
 def test_a_table_that_segmentation_does_not_need_is_not_asked_for_more(patients: Any, make_site: Any, make_study: Any) -> None:
     root = patients("bids")
     assert codes(read_cohort(make_site(root), make_study())) == {}
