@@ -29,6 +29,7 @@ from medfl.data.splits import find_torn_patients, torn_patient_error
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
+from medfl.system.text import plural
 
 
 def read_cohort(
@@ -183,10 +184,10 @@ def _site_findings(
         what = f"{n_without_label} of {len(cases) + len(findings)} cases have an image but no label."
         fix = f"Add the labels, or write '{UNLABELLED}' in the column 'split' of the index."
         warnings.append(Finding.warning("LBL-MISSING", what, fix))
-    n_missing = sum(finding.code == "IMG-MISSING" for finding in findings)
-    if n_missing > 1 and not cases and n_missing == len(findings):
-        what = f"none of the {n_missing} images was found."
-        fix = advise_on_class_folders(site.root)
+    n_missing = sum(finding.code in ("IMG-MISSING", "IMG-SEVERAL") for finding in findings)
+    fix = advise_on_class_folders(site.root) if n_missing and not cases else ""
+    if not cases and n_missing == len(findings) and (n_missing > 1 or fix):
+        what = f"none of the {plural(n_missing, 'image')} was found." if n_missing > 1 else "no image was found."
         fix = fix or f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."
         warnings.append(Finding.warning("IMG-MISSING", what, fix))
     if study.task.kind == "segmentation" and site.data.annotated_classes:

@@ -1,36 +1,98 @@
-"""Folders that are probably classes: pictures sorted into one folder for each class, which no layout reads by itself."""
+"""Folders of a data folder that are no patients, but probably classes, or images and masks: no layout reads them by itself."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from medfl.data.index.walk import is_hidden
+from medfl.data.layouts.mask_folders import names_images, names_masks, split_stem
 from medfl.data.layouts.shown_values import is_impersonal_value
 from medfl.data.layouts.sources import is_image_file
+from medfl.data.split_names import parse_split_name
 
 _MAX_FOLDERS, _LEAST_IMAGES = 50, 2  # more folders are patients, and so is one with a single image
+_LEAST_SHARE = 0.5  # of the files of a folder that have one of the same name in another
 
 
 def advise_on_class_folders(root: Path) -> str:
-    """Return what to do about a data folder whose folders hold several images each and are called like classes; else nothing.
+    """Return what to do about a data folder whose folders hold several images each and are no patients; else nothing.
 
-    They are not taken for classes: who the patients are would be unknown, and a folder may be one.
+    They are not taken for classes: who the patients are would be unknown, and a folder may be one. Folders whose files have
+    equal names may be images and masks, and one that is called like masks is no class.
     """
     try:
-        folders = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name)]
-        if not 2 <= len(folders) <= _MAX_FOLDERS or not all(_may_be_class(entry.name) for entry in folders):
-            return ""
-        if min(sum(map(is_image_file, os.listdir(entry.path))) for entry in folders) < _LEAST_IMAGES:
-            return ""
+        folders = {entry.name: _list_images(entry.path) for entry in os.scandir(root) if _is_folder(entry)}
     except OSError:
         return ""
-    return (
+    folders = {name: files for name, files in sorted(folders.items()) if files}
+    if not 2 <= len(folders) <= _MAX_FOLDERS or min(map(len, folders.values())) < _LEAST_IMAGES:
+        return ""
+    if any(map(names_masks, folders)):
+        return _advise_on_masks(folders)
+    if not all(map(_may_be_class, folders)):
+        return ""
+    if all(map(parse_split_name, folders)):
+        return "If the folders are splits, write an index.csv with the columns image, label, patient and split."
+    classes = (
         f"If the {len(folders)} folders are classes, write an index.csv with the columns image, label and patient, and in it a "
         "row for each image, with the name of its folder as its label."
     )
+    first, second = [*folders][:2]
+    if len(folders) == 2 and _are_alike(folders[first], folders[second]):
+        image, mask = (second, first) if names_images(second) else (first, second)
+        pairs = f"Files in {first!r} and {second!r} have equal names: if they are images and their masks, "
+        pairs += _ask_for_ids(folders, image, mask)
+        return pairs if names_images(image) else f"{pairs} {classes}"
+    return classes
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name)
+
+
+def _list_images(folder: str) -> list[str]:
+    return sorted(filter(is_image_file, os.listdir(folder)))
 
 
 def _may_be_class(name: str) -> bool:
     """Return whether a folder is called by plain words; one with digits may as well be a patient."""
-    return is_impersonal_value(name) and not any(map(str.isdigit, name))
+    return names_images(name) or (is_impersonal_value(name) and not any(map(str.isdigit, name)))
+
+
+def _advise_on_masks(folders: dict[str, list[str]]) -> str:
+    masks, images = ([name for name in folders if names_masks(name) == wanted] for wanted in (True, False))
+    if len(masks) == len(images) == 1:
+        return f"The folder {masks[0]!r} is called like masks, not like a class: " + _ask_for_ids(folders, images[0], masks[0])
+    return (
+        "Some folders are called like masks, not like classes: write an index.csv with the columns image, label and patient, "
+        "and in it a row for each image, with the path of its mask as its label."
+    )
+
+
+def _ask_for_ids(folders: dict[str, list[str]], image: str, mask: str) -> str:
+    """Return how an index names pairs of files; in a folder that may be a person's, it is not named."""
+    patterns = [_file_pattern(folders[name]) for name in (image, mask)]
+    if not all(patterns) or not _are_alike(folders[image], folders[mask]) or not _may_be_class(image):
+        return "write an index.csv with the columns image, label and patient, and the path of a mask as the label of its image."
+    return (
+        "write an index.csv with the columns id and patient, and in it a row for each pair, and set "
+        f'image = "{image}/{patterns[0]}" and label = "{mask}/{patterns[1]}" in [data].'
+    )
+
+
+def _file_pattern(files: Sequence[str]) -> str:
+    """Return how all files are called, as ``{id}_mask.png``; nothing where they differ in more than their ids."""
+    patterns = set()
+    for name in files:
+        common = split_stem(name)[0]
+        before, _, after = name.lower().partition(common)
+        patterns.add(f"{name[: len(before)]}{{id}}{name[len(name) - len(after) :]}")
+    return patterns.pop() if len(patterns) == 1 else ""
+
+
+def _are_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return whether most files of the smaller of two folders are called like one of the other, but for a word for masks."""
+    first, second = ({split_stem(name)[0] for name in files} for files in (one, other))
+    return len(first & second) > _LEAST_SHARE * min(len(first), len(second))

@@ -31,6 +31,7 @@ from medfl.data.layouts.dicom_resolver import (
 from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_label_error
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.image_selection import ImageSelection
+from medfl.data.layouts.mask_folders import find_masks_as_classes
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     Table,
@@ -85,13 +86,14 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
         patients = fill_pattern(table, site.data.patient, what="patient", section=section)
     splits, annotations = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
     masks = study.task.kind == "segmentation"
+    not_images = set() if masks else find_masks_as_classes(images, labels)
     resolver = DicomResolver(study.task.modality, site.data, index, selection)
     index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
     entries = [
         Entry(
             key=key,
             patient=patient,
-            image=_resolve_image(root, names, row, resolver),
+            image=_mask_error() if not_images.intersection(names) else _resolve_image(root, names, row, resolver),
             label=_resolve_mask(root, label, resolver) if masks else label,
             split=split,
             annotated=annotated,
@@ -213,6 +215,12 @@ def _paths_to_open(root: Path, names: Iterable[str]) -> list[Path]:
             with contextlib.suppress(DataError):  # reported with its row
                 paths.append(resolve_below(root, name))
     return [path for path in paths if os.path.exists(path)]
+
+
+def _mask_error() -> DataError:
+    what = "the picture in this row is a mask by its name or its folder, not an image of a class."
+    fix = "List the images only, with the class of each as its label; for segmentation, give each image its mask as label."
+    return DataError("IMG-MASK", what, fix)
 
 
 def _resolve_image(root: Path, names: tuple[str, ...], row: Mapping[str, str], resolver: DicomResolver) -> Source | DataError:

@@ -117,7 +117,11 @@ def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) ->
             return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to a pattern that fits one.")
         if not matching:
             what = f"none of the {len(files)} files of a folder fits the image."
-            return DataError("IMG-MISSING", what, "Set 'image' in site.toml to a pattern that fits, or move the folder away.")
+            return DataError(
+                "IMG-MISSING",
+                what,
+                "Set 'image' in site.toml to a pattern that fits, or move a folder that is no patient's away.",
+            )
         chosen += matching
     try:
         return make_source(tuple(chosen))
