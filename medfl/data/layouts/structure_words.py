@@ -1,80 +1,57 @@
 """Words for what a mask can show: structures, tissues and findings, in English, German and French, as file names have them.
 
-One line is one thing; its first word stands for all. Accents do not count, and are left out: `lasion` and `laesion` are Läsion.
+One line is one thing and its synonyms; its first word stands for it. Words of one name are joined by hyphens. Accents do not
+count, and are left out: `lasion` and `laesion` are Läsion.
 """
 
 from __future__ import annotations
 
-_STRUCTURES = """
-lesion lasion laesion
-tumour tumor tumeur neoplasm gtv
-cancer krebs karzinom carcinoma carcinome karzinome
-metastasis metastases metastase metastasen met mets
-nodule knoten nodul rundherd
-mass raumforderung masse
-cyst zyste kyste
-polyp polype
-perilesional perilesion peritumoral peritumoural
-edema oedema odem oedem oedeme
-necrosis nekrose necrose necrotic ncr
-enhancing enhancement
-ctv
-ptv
-itv
-oar
-infarct infarkt infarctus infarction stroke schlaganfall ischemia ischaemia avc
-penumbra
-hemorrhage haemorrhage hamorrhagie haemorrhagie blutung hemorragie bleed bleeding ich hematoma haematoma hamatom haematom
-hyperintensity hyperintensities wmh leukoaraiosis
-plaque
-aneurysm aneurysma anevrisme
-thrombus clot caillot
-fracture fraktur
-pneumonia pneumonie consolidation konsolidierung ggo opacity opacities
-pneumothorax
-effusion erguss epanchement
-atelectasis atelektase
-abscess abszess abces
-calcification verkalkung calcium kalk
-fibrosis fibrose
-scar narbe cicatrice lge
-brain gehirn hirn cerveau encephalon
+_ORGANS = """
+brain gehirn hirn cerveau encephalon cerebral
 skull schadel schaedel crane cranium
 scalp kopfhaut
-matter
-wm whitematter
-gm greymatter graymatter
-cgm
-sgm
-csf liquor lcr
-cortex kortex cortical cortices gyrus gyri sulcus sulci
-ribbon
+face deface gesicht visage
+wm white-matter white weisse-substanz substance-blanche
+gm grey-matter gray-matter grey gray graue-substanz substance-grise
+cgm cortical-grey-matter cortical-gray-matter
+sgm scgm subcortical-grey-matter subcortical-gray-matter
+csf liquor lcr cerebrospinal-fluid
 ventricle ventrikel ventricule ventricular
 thalamus
 hippocampus hippocampe hippocampal
+hippocampus-head hippocampal-head
 amygdala
 caudate
 putamen
 pallidum
-basal ganglia
-cerebellum kleinhirn cervelet cbm
-cerebrum cerebral
-brainstem hirnstamm
+basal-ganglia
+cerebellum kleinhirn cervelet cbm cerebellar
+cerebrum
+brainstem brain-stem hirnstamm
 hypothalamus
 pituitary hypophyse hypophysis
 pons
-corpus callosum
-aparc aseg parcellation parzellierung parc wmparc
+corpus-callosum
+aparc
+aseg
+wmparc
 atlas
-tissue gewebe tissu
-eye auge oeil orbit
+parcellation parc
+eye auge oeil
+orbit
+retina retinal
+macula makula
+fovea
 lens linse
-nerve nerv nerf optic
-chiasm chiasma
+optic-nerve
+optic-disc optic-disk papilla
+optic-cup cup
+chiasm chiasma optic-chiasm
 cochlea
 parotid parotis
-gland druse druese glande
-mandible unterkiefer mandibule jaw kiefer
+submandibular
+mandible unterkiefer mandibule
+jaw kiefer
 tooth teeth zahn zahne zaehne dent dents
 tongue zunge langue
 larynx
@@ -82,10 +59,8 @@ pharynx
 thyroid schilddruse schilddruese thyroide
 trachea luftrohre luftroehre trachee
 esophagus oesophagus speiserohre speiseroehre oesophage
-airway airways atemweg atemwege bronchus bronchi bronchial
-lung lunge poumon pulmonary lungs
-lobe lappen lobus
-fissure
+airway airways atemweg atemwege
+lung lunge poumon pulmonary
 pleura
 mediastinum
 rib rippe cote ribs
@@ -93,106 +68,232 @@ sternum brustbein
 clavicle schlusselbein schluesselbein clavicule
 scapula schulterblatt
 heart herz coeur cardiac
+lv left-ventricle ventricle-left
+rv right-ventricle ventricle-right
+la left-atrium atrium-left
+ra right-atrium atrium-right
 atrium vorhof oreillette
 myocardium myokard myocarde myo
-lv
-rv
 pericardium perikard
-aorta aorte
-artery arterie arteries arterien coronary
-vein vene veine veins venen
-vessel gefass gefaess vaisseau vasculature vascular gefasse gefaesse
-ivc cava
+aorta aorte aortic
+pulmonary-artery
+ivc cava vena-cava
 liver leber foie hepar hepatic
-spleen milz
+spleen milz splenic
 kidney niere rein renal
 adrenal nebenniere surrenale
-pancreas pankreas bauchspeicheldruse
+pancreas pankreas bauchspeicheldruse pancreatic
+pancreas-head pancreatic-head
 gallbladder gallenblase vesicule
-stomach magen estomac
+stomach magen estomac gastric
 duodenum
-bowel darm intestin intestine colon kolon dickdarm dunndarm duenndarm rectum rektum sigmoid
+bowel darm intestin intestine
+small-bowel dunndarm duenndarm small-intestine
+colon kolon dickdarm colonic
+rectum rektum rectal
+sigmoid
 bladder blase harnblase vessie
-prostate prostata
-zone tz pz
-seminal vesicle
-uterus gebarmutter gebaermutter
+prostate prostata whole-gland wg
+tz transition-zone transitional-zone
+pz peripheral-zone
+seminal-vesicle
+uterus uterine gebarmutter gebaermutter
 cervix
 ovary ovar ovaire
 testis hoden testicule
 breast mamma
 fibroglandular fgt
-lymph lymphknoten ganglion
-bone knochen os skeleton skelett
-vertebra vertebrae wirbel vertebre spine wirbelsaule wirbelsaeule
+ln lymph-node lymph lymphknoten ganglion
+bone knochen skeleton skelett
+vertebra vertebrae wirbel vertebre vertebral vertebral-body
+spine wirbelsaule wirbelsaeule
+spinal-cord cord ruckenmark rueckenmark moelle
 disc disk bandscheibe disque
-spinalcord cord ruckenmark rueckenmark moelle
 sacrum kreuzbein
 hip hufte huefte hanche
-femur
+femur femoral
+femoral-head femur-head hip-head
 tibia
 fibula
 patella
 humerus
 radius
 ulna
+skin haut peau
+embryo
+fetus foetus fotus
+placenta plazenta
+body korper koerper corps whole-body external
+"""
+_INNER = """
+vessel gefass gefaess vaisseau vasculature vascular gefasse gefaesse
+artery arterie arteries arterien
+coronary coronary-artery
+lad
+rca
+lcx
+vein vene veine veins venen
+bronchus bronchi bronchial
+lobe lappen lobus
+fissure
+cortex kortex cortical cortices
+gyrus gyri
+sulcus sulci
+ribbon
+nerve nerv nerf
 cartilage knorpel cartilages
 meniscus meniskus menisque
 ligament
 tendon sehne
 muscle muskel muskeln
 fat fett graisse adipose
-skin haut peau
-retina netzhaut
-macula makula
-fovea
-embryo
-fetus foetus fotus
-placenta plazenta
-body korper koerper corps
-organ organe
-artifact artefact artefakt metal metall
+sat subcutaneous-fat subcutaneous-adipose
+vat visceral-fat visceral-adipose
 air luft
-fov
-background hintergrund
 implant implantat
 catheter katheter
 device
 tube
 pacemaker
+artifact artefact artefakt
+metal metall
+background hintergrund
+fov
 """
-_NEUTRAL_TEXT = """
-mask masks seg segs segm segmentation segmentations segmented segment segments dseg label labels labeled labelled labelmap
-map roi rois voi contour contours outline outlines annotation annotations annotated annot delineation drawing drawn delin
-maske masken masque masques segmentierung segmentierungen kontur konturen umriss beschriftung markierung annotiert contourage
-manual manually manuell manuelle manuel automatic automatically automatisch automatique auto semi semiautomatic semiauto
-expert experts experte reader rater raters radiologist radiologe radiologin radiologue doctor arzt arztin aerztin medecin
-physician student annotator observer untersucher leser technician mtra consensus konsens majority vote staple fusion fused
-gt ground truth groundtruth reference referenz ref target gold standard final finale endgultig endgueltig fertig corrected
-korrigiert corrige corr edited edit bearbeitet reviewed review checked gepruft geprueft approved accepted verified done ok
-new old neu neue alt nouveau nouvelle ancien copy kopie copie version ver rev draft entwurf initial first second last latest
-binary bin binarized smooth smoothed filled clean cleaned cropped crop resized resampled reg registered warped aligned native
-nativ space mni rigid affine full whole all total combined merged union multi multiclass multilabel single preproc
-pred prediction predicted predictions inference model nnunet unet totalsegmentator itk itksnap snap slicer mitk monai ai ki ia
-case subject sub subj patient pat pt id scan study exam session ses visit series serie slice image img volume vol data
-baseline follow followup fu time timepoint tp day week month pre post prae preop postop before after vor nach
-arterial arteriell arterielle artere portal portalvenous portalvenos portalvenoes venous venos venoes veineux delayed late early
-phase phasen phases spat spaet fruh frueh equilibrium nephrographic excretory native contrast contrastenhanced kontrast km
-ce cect ncct nonenhanced unenhanced gado gd
-ct mr mri mrt irm us xr xray pet spect cta ctp mra mrv petct dwi adc swi dce pd dti asl dsc perfusion flair stir mprage bravo
-vibe tse fse gre tof ssfp cine fatsat dixon water opposed inphase sequence seq trace map maps t
-axial sagittal coronal transversal transverse tra ax sag cor koronar left right links rechts gauche droite droit lh rh
-head kopf tete brust thorax chest abdomen abdominal bauch becken pelvis bassin
-neck hals cou leg bein arm knee knie genou shoulder schulter
-of the and und et de la le der die das von fur for with mit avec in on to from
-anat nifti files file preprocessed processed raw derivatives output outputs results result export exported exports
-nii gz nrrd mha png tif tiff bmp jpg jpeg
+_FINDINGS = """
+lesion lasion laesion lesional
+tumour tumor tumeur neoplasm tumoral tumoural
+gtv
+gtvp gtvt
+gtvn
+cancer krebs karzinom carcinoma carcinome karzinome
+metastasis metastases metastase metastasen met mets
+glioma gliom gliome glioblastoma gbm
+nodule knoten nodul rundherd
+mass raumforderung masse
+cyst zyste kyste
+polyp polype
+infarct infarkt infarctus infarction
+stroke schlaganfall avc
+ischemia ischaemia ischemic ischaemic
+hemorrhage haemorrhage hamorrhagie haemorrhagie blutung hemorragie bleed bleeding
+hematoma haematoma hamatom haematom
+ich
+sdh subdural-hematoma subdural-haematoma
+edh epidural-hematoma epidural-haematoma
+sah
+ivh
+hyperintensity hyperintensities
+wmh white-matter-hyperintensity white-matter-hyperintensities white-matter-lesion leukoaraiosis
+plaque
+aneurysm aneurysma anevrisme
+thrombus clot caillot
+fracture fraktur
+pneumonia pneumonie
+consolidation konsolidierung
+ggo ground-glass ground-glass-opacity ground-glass-opacities
+opacity opacities
+pneumothorax
+effusion erguss epanchement
+atelectasis atelektase
+abscess abszess abces
+calcification verkalkung calcium kalk
+fibrosis fibrose
+scar narbe cicatrice lge
+"""
+_PARTS_OF_FINDINGS = """
+edema oedema odem oedem oedeme
+necrosis nekrose necrose necrotic ncr
+enhancing enhancement
+penumbra
+core kern
+rim rand border margin edge
+bed
+cavity
+perilesional perilesion peritumoral peritumoural peri
+ctv
+ptv
+itv
+oar
+"""
+_VAGUE = """
+gland druse druese glande
+tissue gewebe tissu
+organ organe
+structure struktur
+parenchyma parenchym
+"""
+_WHOLES = """
+brain: wm gm csf cgm sgm ventricle thalamus hippocampus amygdala caudate putamen pallidum basal-ganglia cerebellum cerebrum
+brain: brainstem hypothalamus pituitary pons corpus-callosum cortex gyrus sulcus ribbon
+gm: cgm sgm cortex
+eye: retina macula fovea lens optic-nerve optic-disc optic-cup
+retina: macula fovea optic-disc optic-cup
+optic-disc: optic-cup
+heart: lv rv la ra atrium ventricle myocardium pericardium coronary lad rca lcx aorta
+atrium: la ra
+ventricle: lv rv
+lung: lobe fissure bronchus airway
+bowel: small-bowel duodenum colon rectum sigmoid
+colon: rectum sigmoid
+prostate: tz pz
+breast: fibroglandular
+spine: vertebra disc sacrum spinal-cord
+bone: rib sternum clavicle scapula vertebra sacrum femur tibia fibula patella humerus radius ulna skull mandible hip
+gtv: gtvp gtvn
+tumour: enhancing necrosis edema core rim
+lesion: enhancing necrosis edema core rim penumbra
+"""
+_KINDS = """
+tumour: cancer metastasis glioma mass gtv gtvp
+gtv: gtvp gtvn
+stroke: infarct ischemia hemorrhage
+infarct: ischemia
+hemorrhage: hematoma ich sdh edh sah ivh
+hematoma: sdh edh ich
+hyperintensity: wmh
+opacity: ggo consolidation
+pneumonia: ggo consolidation opacity
+vessel: artery vein coronary
+artery: coronary lad rca lcx
+coronary: lad rca lcx
+fat: sat vat
+disc: optic-disc
+atrium: la ra
+ventricle: lv rv
+gland: prostate thyroid parotid adrenal pituitary submandibular
 """
 
-NEUTRAL = frozenset(_NEUTRAL_TEXT.split())  # which of several masks, who drew it and how, on what, or that it is one
-STRUCTURES = {  # each word, with the one that stands for the thing
-    word: words[0] for words in map(str.split, _STRUCTURES.strip().splitlines()) for word in words
-}
-SIDES = {"left": "left", "links": "left", "gauche": "left", "lh": "left"} | dict.fromkeys(
-    ("right", "rechts", "droite", "droit", "rh"), "right"
+
+def _read_lines(text: str) -> dict[tuple[str, ...], str]:
+    """Return what stands for a thing by the words of each of its names, also written as one word."""
+    things: dict[tuple[str, ...], str] = {}
+    for names in map(str.split, text.strip().splitlines()):
+        for name in names:
+            words = tuple(name.split("-"))
+            things |= {words: names[0], ("".join(words),): names[0]}
+    return things
+
+
+def _read_table(text: str) -> dict[str, frozenset[str]]:
+    table: dict[str, frozenset[str]] = {}
+    for line in text.strip().splitlines():
+        name, _, others = line.partition(": ")
+        table[name] = table.get(name, frozenset()) | frozenset(others.split())
+    return table
+
+
+# the higher of two levels is what is meant: an organ before a finding says where, and a tumour before an edema of what
+_BY_LEVEL = (_VAGUE, _ORGANS, _INNER, _FINDINGS, _PARTS_OF_FINDINGS)
+THINGS: dict[tuple[str, ...], str] = {words: thing for text in _BY_LEVEL for words, thing in _read_lines(text).items()}
+LEVELS = {thing: level for level, text in enumerate(_BY_LEVEL) for thing in _read_lines(text).values()}
+NEGATIONS = frozenset(
+    ("not", "non", "no", "without", "ohne", "kein", "keine", "nicht", "sans", "pas", "healthy", "normal", "gesund")
+)
+PARTS = _read_table(_WHOLES)  # what a whole consists of
+_OF_LESIONS = {"lesion": frozenset(_read_lines(_FINDINGS).values()) - {"lesion"}}
+_OF_ORGANS = {"organ": frozenset(_read_lines(_ORGANS).values())}
+KINDS = _read_table(_KINDS) | _OF_LESIONS | _OF_ORGANS  # narrower words for what a wide one may also mean
+SIDES = dict.fromkeys(("left", "links", "linke", "linker", "gauche", "lh", "l"), "left") | dict.fromkeys(
+    ("right", "rechts", "rechte", "rechter", "droite", "droit", "rh", "r"), "right"
 )
