@@ -106,6 +106,7 @@ def build_record(
         annotated=_parse_annotated(entry.annotated),
         split=entry.split,
         status=status,
+        damaged=tuple(os.fspath(path).removeprefix(start) for path in entry.damaged_files),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,9 +28,11 @@ def whois(
     """Tell which patient and files are behind a pseudonym. What it prints identifies a patient: it must stay here.
 
     It knows what the last look at the data found, by 'medfl data check', 'medfl data prepare' or a study, and what was wrong
-    with the pixels when they were read. Where it is not clear which label is meant, it lists those that may be.
+    with the pixels when they were read. Of a case that was refused it opens the files, and names those that are damaged first.
+    Where it is not clear which label is meant, it lists those that may be.
     """
-    from medfl.data.index.case_records import find_cases
+    from medfl.data.damaged_files import find_damaged_files
+    from medfl.data.index.case_records import USABLE, find_cases
     from medfl.data.index.database import IndexDatabase
     from medfl.data.store.cache_key import site_root
     from medfl.errors import DataError
@@ -50,17 +53,22 @@ def whois(
         raise DataError("WHOIS-UNKNOWN", what, "Run 'medfl data check' first; pseudonyms differ from site to site.")
     errors.print("This identifies a patient. Do not copy it out of this machine.", style="bold yellow")
     for record, others in zip(records, copies, strict=True):
-        _print_record(record, site.root, every=every)
+        refused = {record.status, record.read} - {"", USABLE, *_MISSING_CODES.values()}
+        named = [site.root / name for name in (*record.image, *record.label)] if refused else []
+        _print_record(record, site.root, every=every, damaged=find_damaged_files(named, site.data))
         for other in others:
             if other.study == record.study:
                 output.print("  the same image is there as:", highlight=False)
                 _print_record(other, site.root, every=every, indent="    ")
 
 
-def _print_record(record: CaseRecord, root: Path, *, every: bool, indent: str = "") -> None:
+def _print_record(
+    record: CaseRecord, root: Path, *, every: bool, indent: str = "", damaged: Sequence[tuple[Path, str]] = ()
+) -> None:
     lines = [
         f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_format_status(record)}",
         f"  patient id: {_format_id(record.original)}",
+        *(f"  {text}" for text in _format_damages(record, root, damaged)),
         *(f"  {text}" for text in _format_files("image", record.image, root, record, every=every)),
         *(f"  {text}" for text in _format_files("label", record.label, root, record, every=every)),
         *([f"  label: {record.text}"] if record.text else []),
@@ -77,9 +85,17 @@ def _format_id(original: str) -> str:
 
 
 def _format_status(record: CaseRecord) -> str:
+    if record.status in _MISSING_CODES.values() and record.read not in ("", "usable"):
+        return f"{record.read}, {record.status}"  # what lacks nothing but its label was read all the same
     if record.status != "usable":
         return record.status
     return record.read or "usable by its headers; its files were not read then"
+
+
+def _format_damages(record: CaseRecord, root: Path, damaged: Sequence[tuple[Path, str]]) -> list[str]:
+    """Return the files for which the case was refused, or that cannot be read now, each with its code."""
+    codes = {root / name: record.status for name in record.damaged} | dict(damaged)
+    return [f"{'damaged' if os.path.lexists(path) else 'missing'}: {path} ({code})" for path, code in codes.items()]
 
 
 def _format_files(what: str, names: tuple[str, ...], root: Path, record: CaseRecord, *, every: bool) -> list[str]:

@@ -41,6 +41,8 @@ class CaseRecord:
         ``"usable"``, or the code of the finding for which the case was left out when the data folder was listed.
     read : str
         The same for the last time that its pixels were read; empty when they were not.
+    damaged : tuple of str
+        Files for which the image was refused: damaged, or missing.
     copies : tuple of str
         Other cases that turned out to show the same image when they were read.
     """
@@ -56,6 +58,7 @@ class CaseRecord:
     split: str = ""
     status: str = USABLE
     read: str = ""
+    damaged: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
 
 

@@ -98,6 +98,7 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
             split=split,
             annotated=annotated,
             image_files=tuple(root / name for name in names if name),
+            damaged_files=resolver.find_damages(names),
             label_files=(root / label,) if masks and label else (),
         )
         for key, names, label, patient, split, annotated, row in zip(

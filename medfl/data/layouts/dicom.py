@@ -106,6 +106,7 @@ def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | D
                 labels[uid],
                 image_files=tuple(item.path for item in items),
                 label_files=objects.label_candidates.get(uid, ()),
+                damaged_files=objects.series_damages(uid),
             )
         )
     entries = []
@@ -125,5 +126,6 @@ def _classification_entries(objects: DicomObjects, *, flat: bool) -> list[Entry]
                 entries.append(Entry(key, item.patient, image, "", image_files=(item.path,)))
         else:
             image = objects.series_error(uid) or Source.of_files(items)
-            entries.append(Entry(uid, items[0].patient, image, "", image_files=tuple(item.path for item in items)))
+            paths, damages = tuple(item.path for item in items), objects.series_damages(uid)
+            entries.append(Entry(uid, items[0].patient, image, "", image_files=paths, damaged_files=damages))
     return entries

@@ -37,6 +37,8 @@ class DicomObjects:
     faults : dict of str to Counter of str
         How many files of a series are missing or in doubt, by SeriesInstanceUID and by what is wrong with them
         (`medfl.data.layouts.series_faults`); under the empty text those that belong to none of the series.
+    fault_files : dict of str to list of Path
+        The files behind `faults`, by SeriesInstanceUID; for people on this machine.
     headerless, files : int
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
     orphan_labels, unused_labels : int
@@ -52,6 +54,7 @@ class DicomObjects:
     label_files: list[IndexedFile] = field(default_factory=list)
     other_images: set[str] = field(default_factory=set)
     faults: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    fault_files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     not_meant: int = 0
     headerless: int = 0
     files: int = 0
@@ -62,6 +65,10 @@ class DicomObjects:
     def series_error(self, uid: str) -> DataError | None:
         """Return why a series is not whole, if it is not."""
         return fault_error(self.faults.get(uid, Counter()))
+
+    def series_damages(self, uid: str) -> tuple[Path, ...]:
+        """Return the files for which a series is not whole."""
+        return tuple(dict.fromkeys(self.fault_files.get(uid, ())))
 
     def image_error(self, item: IndexedFile) -> DataError | None:
         """Return why an image by itself cannot be used, if what surrounds it does not matter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +145,12 @@ class DicomResolver:
             what = f"the folder of the label holds {len(drawn)} DICOM-SEG and RTSTRUCT objects."
             raise DataError("LBL-SEVERAL", what, "Name the file that is meant in the index.")
         return Source.of_files(drawn)
+
+    def find_damages(self, names: Iterable[str]) -> tuple[Path, ...]:
+        """Return the files for which series of folders, as a row names them, are not whole."""
+        paths = (self.index.root / name.replace("\\", "/") for name in names)
+        objects = [self._folders[path][0] for path in paths if path in self._folders]
+        return tuple(dict.fromkeys(damage for found in objects for uid in found.series for damage in found.series_damages(uid)))
 
     def warnings(self) -> list[Finding]:
         """Return warnings about files of the named folders that cannot be read and are no part of a series that is known."""

@@ -32,6 +32,8 @@ class Entry:
         Foreground classes that were looked for, with commas between them, as the index has it; empty: as the site says.
     image_files, label_files : tuple of Path
         Where there is an error instead: the files that were named, or that may be meant, for people on this machine.
+    damaged_files : tuple of Path
+        Files for which the image was refused: damaged, in doubt, or named by a ``DICOMDIR`` and missing.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Entry:
     annotated: str = ""
     image_files: tuple[Path, ...] = ()
     label_files: tuple[Path, ...] = ()
+    damaged_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

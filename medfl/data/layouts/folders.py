@@ -64,6 +64,7 @@ def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSel
         image: Source | DataError
         label: Source | DataError = missing_label_error()
         label_files: tuple[Path, ...] = ()
+        damaged: tuple[Path, ...] = ()
         if os.fspath(folder) in index.skipped.closed:
             image = _closed_folder_error()
         elif images:
@@ -72,8 +73,9 @@ def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSel
         else:
             image, label = _pick_series(objects[folder], site, study)
             label_files = tuple(path for paths in objects[folder].label_candidates.values() for path in paths)
+            damaged = tuple(path for uid in objects[folder].series for path in objects[folder].series_damages(uid))
         case_label = label if masks else ""  # classes come from the table of patients
-        entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files))
+        entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files, damaged_files=damaged))
     warnings = _merge_objects(objects.values()).warnings()
     channels = names_in_patterns(site.data.image)
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings), channels=channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from medfl.data.dicom.sop_classes import is_secondary_capture
 from medfl.data.index.file_facts import IndexedFile
@@ -79,6 +80,7 @@ def _sort_doubtful(items: Sequence[IndexedFile], modality: Modality | None, foun
             found.series[key].append(item)
             found.doubtful.add(item.path_text)
             found.faults[key]["modality"] += 1
+            found.fault_files[key].append(item.path)
         else:
             found.other_images.add(item.text("SOPInstanceUID"))
             found.faults[""]["modality"] += 1
@@ -89,6 +91,7 @@ def _find_other_modalities(items: Sequence[IndexedFile], found: DicomObjects) ->
     for item in items:
         if (key := series_key(item)) in found.series and not is_secondary_capture(item.text("SOPClassUID")):
             found.faults[key]["modality"] += 1
+            found.fault_files[key].append(item.path)
 
 
 def _find_nameless(found: DicomObjects) -> None:
@@ -104,6 +107,7 @@ def _find_nameless(found: DicomObjects) -> None:
         folders = {item.path.parent for item in found.series[key]}
         for other in beside if len(beside) > 1 or len(folders) > 1 else ():
             found.faults[other]["no series"] += len(found.series[key])
+            found.fault_files[other] += [item.path for item in found.series[key]]
 
 
 def _set_aside(found: DicomObjects, modality: Modality | None, *, screens: bool) -> None:
@@ -129,12 +133,14 @@ def _study(items: Sequence[IndexedFile]) -> tuple[str, str]:
 
 def _find_absent(items: Sequence[IndexedFile], others: Sequence[IndexedFile], found: DicomObjects) -> dict[str, str]:
     """Count files that DICOMDIRs name and that are not there, and return the SeriesInstanceUIDs that they state, by path."""
-    named = [(os.path.join(item.path.parent, name).casefold(), uid) for item in items for name, uid in item.dicomdir_entries]
+    named = [(os.path.join(item.path.parent, name), uid) for item in items for name, uid in item.dicomdir_entries]
     if named:
         present = {item.path_text.casefold() for item in (*items, *others)}  # a file system may change the letters
-        for uid in (uid for path, uid in named if path not in present):
-            found.faults[uid if uid in found.series else ""]["absent"] += 1
-    return {path: uid for path, uid in named if uid}
+        for path, uid in named:
+            if path.casefold() not in present:
+                found.faults[uid if uid in found.series else ""]["absent"] += 1
+                found.fault_files[uid].append(Path(path))
+    return {path.casefold(): uid for path, uid in named if uid}
 
 
 def _attribute(item: IndexedFile, places: ImagePlaces, in_dicomdir: Mapping[str, str], found: DicomObjects) -> None:
@@ -145,6 +151,7 @@ def _attribute(item: IndexedFile, places: ImagePlaces, in_dicomdir: Mapping[str,
     series = named & found.series.keys()
     for key in series:
         found.faults[key][fault] += 1
+        found.fault_files[key].append(item.path)
     named_as_dicom = item.kind in ("empty", "other") and is_named_as_dicom(item.path_text)
     if not series and (item.kind in ("damaged", "unopened") or named_as_dicom):
         found.faults[""]["damaged"] += 1
