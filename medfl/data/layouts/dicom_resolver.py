@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from medfl.data.cases import Source
@@ -14,12 +15,11 @@ from medfl.data.findings import Finding
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.index.file_index import FileIndex
-from medfl.data.index.walk import FileStat
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
 from medfl.data.layouts.label_matching import drop_copies
 from medfl.data.layouts.object_sorting import series_key, sort_objects
-from medfl.data.layouts.parts_beside import find_parts_beside
+from medfl.data.layouts.parts_beside import PartsBeside
 from medfl.data.layouts.series_faults import fault_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
@@ -96,8 +96,11 @@ class DicomResolver:
     site_data: SiteData
     index: FileIndex
     selection: ImageSelection
-    _beside: dict[Path, list[FileStat]] = field(default_factory=dict)
     _folders: dict[Path, tuple[DicomObjects, dict[str, IndexedFile]]] = field(default_factory=dict)  # rows often share one
+
+    @cached_property
+    def _beside(self) -> PartsBeside:
+        return PartsBeside(self.index)
 
     def resolve_image(self, paths: Sequence[Path], row: Mapping[str, str]) -> Source:
         """Return the image that a row means.
@@ -211,7 +214,7 @@ class DicomResolver:
             item = self._get_readable(path, "image")
             return DicomObjects(defaultdict(list, {series_key(item): [item]}))  # its reader raises if it is no image
         items, others = self.index.tree(path), self.index.others(path)
-        others = [*others, *find_parts_beside(path, items, self.index, self._beside)]
+        others = [*others, *self._beside.find(path)]
         found = sort_objects(items, self.modality, self.site_data, others)
         self.selection.restore_localizers(found)
         if not found.series:

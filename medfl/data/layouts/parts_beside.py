@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from medfl.data.index.file_facts import IndexedFile
@@ -15,46 +17,74 @@ from medfl.data.layouts.object_sorting import series_key
 _MAX_FOLDERS = 50  # folders that no row names, of more of which a file could belong to anything
 
 
-def find_parts_beside(
-    folder: Path, items: Sequence[IndexedFile], index: FileIndex, listed: dict[Path, list[FileStat]]
-) -> list[IndexedFile]:
-    """Return files beside a folder, or in a folder beside it that nobody names, which may be missing parts of its series.
+@dataclass
+class PartsBeside:
+    """Files beside the folders that an index names, or in a folder beside them that nobody names, which may be missing parts.
 
-    A file is opened only if its name says that it may be one.
+    A file is opened only if its name says that it may be one. What lies in one place is looked at once, for all folders there.
 
     Parameters
     ----------
-    folder : Path
-        Folder that an index names.
-    items : sequence of IndexedFile
-        Its files.
     index : FileIndex
         Index of the data folder, which has walked every folder that is named.
-    listed : dict
-        What lies beside a folder, by the folder above; filled here.
     """
-    above = folder.parent
-    if folder == index.root or index.root not in folder.parents:
-        return []
-    if above not in listed:
-        listed[above] = _list_unnamed(above, index.walked())
-    if not listed[above]:
-        return []
-    images = [(item, series_key(item)) for item in items if item.kind == "dicom"]
-    places = ImagePlaces(images, (file.path for file in listed[above]))
-    fitting = [file for file in listed[above] if places.find_series(file.path, dicom=False)]
-    return [item for item in index.probe(fitting) if item.kind != "dicom"]
 
+    index: FileIndex
+    _found: dict[Path, dict[str, list[IndexedFile]]] = field(default_factory=dict)  # by the folder above, and by series
 
-def _list_unnamed(above: Path, named: set[Path]) -> list[FileStat]:
-    if any(above.is_relative_to(folder) for folder in named):  # its files are told as those of that folder
-        return []
-    used = {parent for folder in named for parent in (folder, *folder.parents)}
-    folders, files = _list_folder(above)
-    unnamed = [path for path in folders if Path(path) not in used]
-    for path in unnamed if len(unnamed) <= _MAX_FOLDERS else ():
-        files += _list_folder(path)[1]
-    return sorted(files, key=lambda file: file.path)
+    def find(self, folder: Path) -> list[IndexedFile]:
+        """Return those that may be missing parts of the series in a folder that is named."""
+        above = folder.parent
+        if above not in self._found:
+            self._found[above] = self._find_all(above)
+        if not self._found[above]:
+            return []
+        series = {series_key(item) for item in self.index.tree(folder)}
+        found = [item for key in sorted(series) for item in self._found[above].get(key, ())]
+        return list({item.path_text: item for item in found}.values())
+
+    def _find_all(self, above: Path) -> dict[str, list[IndexedFile]]:
+        files = self._list_unnamed(above)
+        if not files:
+            return {}
+        trees = self.index.trees(self._named_in[above])
+        images = [(item, series_key(item)) for items in trees.values() for item in items if item.kind == "dicom"]
+        places = ImagePlaces(images, (file.path for file in files))
+        fitting = {file.path: places.find_series(file.path, dicom=False) for file in files}
+        found: dict[str, list[IndexedFile]] = defaultdict(list)
+        for item in self.index.probe(file for file in files if fitting[file.path]):
+            for series in fitting[item.path_text] if item.kind != "dicom" else ():
+                found[series].append(item)
+        return found
+
+    def _list_unnamed(self, above: Path) -> list[FileStat]:
+        """Return the files in a folder above those that are named, and in folders there that no row names."""
+        named = self._named
+        if above not in self._named_in or not named.isdisjoint((above, *above.parents)):
+            return []  # outside of the data folder, or its files are told as those of a folder that is named
+        folders, files = _list_folder(above)
+        unnamed = [path for path in folders if Path(path) not in self._above]
+        for path in unnamed if len(unnamed) <= _MAX_FOLDERS else ():
+            files += _list_folder(path)[1]
+        return sorted(files, key=lambda file: file.path)
+
+    @cached_property
+    def _named(self) -> set[Path]:
+        return self.index.walked()
+
+    @cached_property
+    def _named_in(self) -> dict[Path, list[Path]]:
+        """Folders that are named, by the folder above, as far as this lies in the data folder."""
+        root, places = self.index.root, defaultdict(list)
+        for folder in sorted(self._named):
+            if root in folder.parents:
+                places[folder.parent].append(folder)
+        return dict(places)
+
+    @cached_property
+    def _above(self) -> set[Path]:
+        """Folders that are named, and all above them."""
+        return self._named.union(*(folder.parents for folder in self._named))
 
 
 def _list_folder(folder: str | Path) -> tuple[list[str], list[FileStat]]:
