@@ -183,9 +183,10 @@ def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequen
     }
 
 
-def has_usual_column(names: Collection[str]) -> bool:
-    """Return whether one of several names is usual for a column."""
-    return not _USUAL_FOLDED.isdisjoint(map(fold_column, names))
+def count_column_names(names: Collection[str], own: Collection[str] = ()) -> int:
+    """Count the names that are usual for a column, or among those that the site gives in its settings."""
+    known = _USUAL_FOLDED | set(map(fold_column, filter(None, own)))
+    return sum(fold_column(name) in known for name in names)
 
 
 def _is_cell(name: str, cell: str) -> bool:

@@ -75,7 +75,7 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
     root = site.root
-    full_table = read_table(resolve_below(root, index_name(site)))
+    full_table = read_table(resolve_below(root, index_name(site)), site.data.patient, site.data.label, site.data.image)
     table = filter_rows(full_table, site.data.where)
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
     images = _read_image_names(table, site, section)
@@ -155,7 +155,7 @@ def require_usable_index(site: Site) -> None:
     path = find_table(site.root, site.data.index)
     if not path.is_file():
         return
-    table = read_table(path, site.data.patient, site.data.label)
+    table = read_table(path, site.data.patient, site.data.label, site.data.image)
     told = any(has_column(table.columns, name) for name in (site.data.label, SPLIT_COLUMN, ANNOTATED_COLUMN))
     if told and any(has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)):
         return
@@ -174,7 +174,7 @@ def index_name(site: Site) -> str:
 
 def _has_image_columns(path: Path, site: Site, *, damaged: bool) -> bool:
     try:
-        columns = read_table(path).columns
+        columns = read_table(path, site.data.patient, site.data.label, site.data.image).columns
     except DataError:
         return damaged
     return _gives_images(columns, site)

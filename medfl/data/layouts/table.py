@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.layouts.class_folders import advise_on_class_folders
-from medfl.data.layouts.columns import find_column, find_optional_column, has_usual_column
+from medfl.data.layouts.columns import count_column_names, find_column, find_optional_column
 from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
 from medfl.data.spelling import fold_name, is_blank, parse_whole_number
@@ -37,15 +37,15 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read_table(path: Path, patient: str = "patient", label: str = "label") -> Table:
+def read_table(path: Path, patient: str = "patient", label: str = "label", image: str = "image") -> Table:
     """Read a table with commas, semicolons or tabs, in any encoding of `medfl.data.layouts.table_text`; or one in JSON.
 
     Parameters
     ----------
     path : Path
         The file; one that ends with ``.json`` is read by `medfl.data.layouts.json_table`.
-    patient, label : str
-        What columns are called of which a JSON file has only the values.
+    patient, label, image : str
+        What columns are called: in a JSON file that has only the values of two, and below a title in another one.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def read_table(path: Path, patient: str = "patient", label: str = "label") -> Ta
         rows = read_json_rows(path, patient, label)
         columns = tuple(dict.fromkeys(column for row in rows for column in row))
         return Table(columns, tuple({column: row.get(column, "") for column in columns} for row in rows))
-    return _read_csv(path)
+    return _read_csv(path, [column for name in (patient, label, *image.split(",")) for column in pattern_columns(name.strip())])
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, own: Sequence[str]) -> Table:
     try:
         raw = path.read_bytes()
     except OSError:
@@ -70,7 +70,7 @@ def _read_csv(path: Path) -> Table:
         fix = fix or "Write one, or set 'layout' in site.toml if the folder is not described by an index."
         raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
     header, *rows = split_rows(decode_table(raw)) or [[]]
-    _refuse_titles([header, *rows[:_MAX_TITLES]])
+    _refuse_titles([header, *rows[:_MAX_TITLES]], own)
     width = max([len(header), *map(len, rows)])
     long = sum(any(cells[len(header) :]) for cells in rows)
     if header and long:
@@ -89,14 +89,19 @@ def _read_csv(path: Path) -> Table:
     return Table(columns, tuple({header[k]: cells[k] for k in named} for cells in padded))
 
 
-def _refuse_titles(rows: Sequence[Sequence[str]]) -> None:
-    """Refuse a table with lines above the names of its columns, as a title or the date of an export."""
-    if has_usual_column(rows[0]):
+def _refuse_titles(rows: Sequence[Sequence[str]], own: Sequence[str]) -> None:
+    """Refuse a table with lines above the names of its columns, as a title or the date of an export.
+
+    Names are usual ones, or `own`: those of the site's settings. A row with two of them and no cell twice names columns.
+    """
+    first = [bool(cell) for cell in rows[0]]
+    of_pandas = not any(first[:1]) and any(first) and all(first[1 : sum(first) + 1])  # its first column has no name
+    if of_pandas or count_column_names(rows[0], own):
         return
     for number, row in enumerate(rows[1:], start=2):
         # a title without separators leaves the columns unsplit
-        cells = re.split("[,;\t]", row[0]) if len(row) == 1 else row
-        if has_usual_column(cells) and sum(map(bool, rows[0])) < len(cells):
+        cells = [cell for cell in (re.split("[,;\t]", row[0]) if len(row) == 1 else row) if cell]
+        if count_column_names(cells, own) > 1 and len({*map(fold_name, cells)}) == len(cells) > sum(first):
             what = f"the names of the columns are in line {number} of the index, below a title."
             raise DataError("INDEX-FORMAT", what, "Remove what stands above them, so that the first line names the columns.")
 

@@ -352,14 +352,21 @@ def test_a_missing_column_is_looked_for_under_other_names(columns: list[str], wa
         ("Export of the study\nimage,label,patient\na.png,x,1\n", 2),
         ("Export of the study,,\nward 3,,\nimage,label,patient\na.png,x,1\n", 3),
         ("Export of the study\nimage;label;patient\na.png;x;1\n", 2),
+        ("Export of the study\nscan,group\na.png,x\n", 2),
+        ("Export of the study,2024\nimage,label,patient\na.png,x,1\n", 2),
         ("file,kind,note\na.png,image,mask\n", 0),
+        (",scan,group\n0,s0.png,case\n1,s1.png,control\n", 0),
+        (",scan,note\n0,case,mask\n1,image,label\n", 0),
+        ("scan,group,\ns0.png,case,\ns1.png,control,\n", 0),
+        (",scan,group,\n0,s0.png,case,\n1,mask,mask,\n", 0),
+        ("scan,group\nmask,case\nimage,control\n", 0),
         ("image,kind\na.png,label\n", 0),
     ],
 )
 def test_a_title_above_the_names_of_the_columns_is_named(root: Path, text: str, line: int) -> None:
     (root / "index.csv").write_text(text)
     if not line:
-        assert len(read_table(root / "index.csv").rows) == 1
+        assert len(read_table(root / "index.csv", label="group", image="scan").rows) == text.count("\n") - 1
         return
     with pytest.raises(DataError, match=rf"INDEX-FORMAT.*are in line {line} of the index, below a title"):
-        read_table(root / "index.csv")
+        read_table(root / "index.csv", label="group", image="scan")
