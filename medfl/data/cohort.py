@@ -23,13 +23,13 @@ from medfl.data.layouts.detect import list_images, require_readable
 from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.patients import unite_patients
 from medfl.data.layouts.unused_files import no_images_error
+from medfl.data.layouts.used_tables import advise_on_index
 from medfl.data.pseudonyms import pseudonym
 from medfl.data.split_names import UNLABELLED, parse_split_name
 from medfl.data.splits import find_torn_patients, torn_patient_error
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.text import plural
 
 
 def read_cohort(
@@ -164,6 +164,18 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
     )
 
 
+def _no_image_warning(findings: Sequence[Finding], site: Site) -> Finding | None:
+    """Return what to do where the only finding of all cases is that nobody could tell where their image is."""
+    n_missing, n_several = (sum(finding.code == code for finding in findings) for code in ("IMG-MISSING", "IMG-SEVERAL"))
+    if not findings or n_missing + n_several < len(findings):
+        return None
+    fix = advise_on_index(site, "folders", ()) or advise_on_class_folders(site.root)
+    if not fix and (n_several or n_missing == 1):
+        return None  # of these, the cases themselves say what to do
+    what = f"none of the {n_missing} images was found." if n_missing > 1 else "no image was found."
+    return Finding.warning("IMG-MISSING", what, fix or f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}.")
+
+
 def _site_findings(
     entries: Sequence[Entry],
     listing: Listing,
@@ -184,12 +196,8 @@ def _site_findings(
         what = f"{n_without_label} of {len(cases) + len(findings)} cases have an image but no label."
         fix = f"Add the labels, or write '{UNLABELLED}' in the column 'split' of the index."
         warnings.append(Finding.warning("LBL-MISSING", what, fix))
-    n_missing = sum(finding.code in ("IMG-MISSING", "IMG-SEVERAL") for finding in findings)
-    fix = advise_on_class_folders(site.root) if n_missing and not cases else ""
-    if not cases and n_missing == len(findings) and (n_missing > 1 or fix):
-        what = f"none of the {plural(n_missing, 'image')} was found." if n_missing > 1 else "no image was found."
-        fix = fix or f"Look at 'image' and 'root' in [data]; image is {site.data.image!r}."
-        warnings.append(Finding.warning("IMG-MISSING", what, fix))
+    if not cases and (nothing := _no_image_warning(findings, site)):
+        warnings.append(nothing)
     if study.task.kind == "segmentation" and site.data.annotated_classes:
         try:
             names_to_classes(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")

@@ -53,7 +53,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _list_images(folder: str) -> list[str]:
-    return sorted(filter(is_image_file, os.listdir(folder)))
+    return sorted(name for name in os.listdir(folder) if is_image_file(name) and not is_hidden(name))
 
 
 def _may_be_class(name: str) -> bool:

@@ -26,7 +26,7 @@ from medfl.data.layouts.patient_table import apply_patient_table, missing_patien
 from medfl.data.layouts.shared_classes import shared_class_warnings
 from medfl.data.layouts.sources import is_image_file, require_inside, visible_files
 from medfl.data.layouts.unused_files import links_out, skipped_folder_warnings, unused_files_warning
-from medfl.data.layouts.used_tables import find_used_tables, unused_table_warning
+from medfl.data.layouts.used_tables import advise_on_index, find_used_tables, unused_table_warning
 from medfl.data.layouts.value_tables import name_mask_values
 from medfl.errors import DataError
 from medfl.site import Site
@@ -172,7 +172,8 @@ def detect_layout(site: Site, index: FileIndex) -> str:
     passed = SkippedFolders(root)
     if next(visible_files(root, passed), None) is None:
         raise _empty_error(site, passed)
-    fix = "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
+    fix = advise_on_index(site, "", ())
+    fix = fix or "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
 
 

@@ -48,7 +48,7 @@ def split_stem(name: str) -> tuple[str, str]:
     >>> split_stem("007_mask.png"), split_stem("image-007.nii.gz"), split_stem("007.png")
     (('007', 'mask'), ('007', 'image'), ('007', ''))
     """
-    stem = PurePosixPath(name).name.partition(".")[0].lower()
+    stem = PurePosixPath(name).name.partition(".")[0].lower() or name.lower()
     for pattern in (r"(?P<id>.+)[ _-](?P<word>[^\W\d_]+)", r"(?P<word>[^\W\d_]+)[ _-](?P<id>.+)"):
         found = re.fullmatch(pattern, stem)
         if found and found["word"] in _MASK_WORDS | _IMAGE_WORDS:

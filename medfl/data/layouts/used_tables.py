@@ -14,6 +14,7 @@ from medfl.data.layouts.case_table import CASE_LAYOUTS
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, has_column
 from medfl.data.layouts.csv import index_name
 from medfl.data.layouts.entries import CASE_COLUMN
+from medfl.data.layouts.likely_index import advise_on_likely_index
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column, patient_table_path
 from medfl.data.layouts.sources import is_image_file
@@ -113,10 +114,31 @@ def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Find
     named = f"{plural(len(tables), 'table')} in the data folder {verb} not read: {_show_names(tables)}."
     what = f"{named} Layout {layout} reads {_READS[layout]}."
     into = PARTICIPANTS if layout == "bids" else "the index (data.index in site.toml)"
-    fix = f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."
+    fix = (
+        advise_on_index(site, layout, used)
+        or f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."
+    )
     if any(path.suffix.lower() in _WORKBOOKS for path in tables):
         fix = f"Save workbooks as CSV. {fix}"
     return Finding.warning("LAYOUT-TABLE", what, fix)
+
+
+def advise_on_index(site: Site, layout: str, used: Collection[str]) -> str:
+    """Return what to set if a table names images that are there; nothing where the layout says itself where they are.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    layout : str
+        Name of its layout; empty for none that is known.
+    used : collection of str
+        Paths of tables that are not meant.
+    """
+    if layout not in ("folders", ""):
+        return ""
+    tables = [path for path in _list_tables(site.root, layout) if os.fspath(path) not in used]
+    return advise_on_likely_index(site.root, tables, _is_plain)
 
 
 def _list_tables(root: Path, layout: str) -> list[Path]:
@@ -142,4 +164,9 @@ def _show_names(tables: Collection[Path]) -> str:
 
 
 def _is_plain(stem: str) -> bool:
-    return {word.casefold() for word in _WORD.findall(stem)} <= _WORDS and not _LONG_NUMBER.search(stem)
+    return all(map(_is_plain_word, _WORD.findall(stem.casefold()))) and not _LONG_NUMBER.search(stem)
+
+
+def _is_plain_word(word: str) -> bool:
+    """Return whether a word is one of those that may be repeated, or two of them in one, as `Bilderliste`."""
+    return word in _WORDS or any(word[:end] in _WORDS and word[end:] in _WORDS for end in range(2, len(word) - 1))

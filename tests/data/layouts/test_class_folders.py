@@ -43,6 +43,7 @@ def test_images_and_masks_in_two_folders_are_advised_as_pairs_and_the_advice_wor
 ) -> None:
     root = tmp_path / "data"
     fill(root, image, mask)
+    (root / Path(image).parent / "._000.png").write_bytes(b"x")  # of macOS
     advice = advise_on_class_folders(root)
     assert "folders are classes" not in advice
     settings = dict(re.findall(r'(image|label) = "([^"]+)"', advice))

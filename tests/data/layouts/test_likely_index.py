@@ -1,0 +1,115 @@
+"""A table of another name, or with other columns, whose cells name images that are there is told as the likely index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medfl.data.cohort import read_cohort
+from medfl.data.overview import make_overview
+from medfl.data.quality.site_check import check_site
+from medfl.errors import DataError
+from medfl.study import Study
+from medfl.testing.sites import make_study
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Writer:
+    """Return a writer of four pictures in a folder, and of a table with a row for each."""
+
+    def make(folder: str, table: str, header: str, row: str, rows: int = 4) -> Path:
+        root = tmp_path / "data"
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(0)
+        for k in range(4):
+            Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(root / folder / f"{k:02d}.png")
+        lines = (row.format(n=f"{k:02d}", c="ab"[k % 2]) for k in range(rows))
+        (root / table).write_text("\n".join([header, *lines]), encoding="utf-8")
+        return root
+
+    return make
+
+
+def settings_of(text: str) -> dict[str, str]:
+    return dict(re.findall(r'(index|image|label) = "([^"]+)"', text))
+
+
+@pytest.mark.parametrize(
+    ("folder", "table", "column", "cell", "image"),
+    [
+        ("Bilder", "Bilderliste.csv", "Bild", "Bilder/{n}.png", "Bild"),
+        ("Bilder", "Patientenliste.csv", "Bild", "Bilder\\{n}.png", "Bild"),
+        ("images", "metadata.csv", "Datei", "{n}.png", "images/{Datei}"),
+        ("images", "meta_data.tsv", "Nr", "{n}", "images/{Nr}.png"),
+        (".", "liste.csv", "Bild", "{n}.png", "Bild"),
+    ],
+)
+def test_the_likely_index_is_told_and_what_is_told_works(
+    folder: str, table: str, column: str, cell: str, image: str, write: Writer, make_site: Any
+) -> None:
+    root = write(folder, table, f"{column},Fall,Befund", f"{cell},P{{n}},{{c}}")
+    (told,) = {f.fix for f in check_site(make_site(root))[0].all_findings if "if it is the index" in f.fix}
+    assert settings_of(told) == {"index": table, "image": image}
+    if folder != ".":  # pictures in the data folder itself have no layout
+        assert any(told in text for text in make_overview(make_site(root)).warnings)
+    cohort = read_cohort(make_site(root, **settings_of(told), patient="Fall", label="Befund"), study_of_classes())
+    assert [finding.code for finding in cohort.findings] == []
+    assert len(cohort.cases) == 4
+
+
+def study_of_classes() -> Study:
+    return make_study("classification", task={"classes": ("a", "b")})
+
+
+def test_masks_of_a_table_are_told_as_the_label(write: Writer, make_site: Any) -> None:
+    write("Masken", "liste.csv", "x", "y")
+    root = write("Bilder", "liste.csv", "Bild,Maske", "Bilder/{n}.png,Masken/{n}.png")
+    (told,) = {f.fix for f in check_site(make_site(root))[0].all_findings if "if it is the index" in f.fix}
+    assert settings_of(told) == {"index": "liste.csv", "image": "Bild", "label": "Maske"}
+
+
+def test_an_index_whose_paths_lack_the_folder_is_told_the_pattern(write: Writer, make_site: Any) -> None:
+    root = write("Bilder", "index.csv", "image,label", "{n}.png,{c}")
+    check, _ = check_site(make_site(root, patient=""))
+    (told,) = {f.fix for f in check.all_findings if "if it is the index" in f.fix}
+    assert settings_of(told) == {"index": "index.csv", "image": "Bilder/{image}"}
+
+
+@pytest.mark.parametrize(
+    ("table", "header", "row"),
+    [
+        ("Mueller.csv", "Bild,Fall", "Bilder/{n}.png,{c}"),  # its name may be a person's
+        ("liste.csv", "DOE^JANE,x", "Bilder/{n}.png,{c}"),
+    ],
+)
+def test_no_name_of_a_person_is_repeated(table: str, header: str, row: str, write: Writer, make_site: Any) -> None:
+    check, _ = check_site(make_site(write("Bilder", table, header, row)))
+    told = " ".join(f"{finding.what} {finding.fix}" for finding in check.all_findings)
+    assert "if it is the index" in told
+    assert not re.search("Mueller|DOE", told)
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Fall,Befund", "P{n},{c}"),  # no files
+        ("Bild,Befund", "elsewhere/{n}.jpg,{c}"),  # none that is there
+        ("Bilder/00.png,a", "Bilder/{n}.png,{c}"),  # no header
+    ],
+)
+def test_other_tables_are_not_told_as_an_index(header: str, row: str, write: Writer, make_site: Any) -> None:
+    check, _ = check_site(make_site(write("Bilder", "liste.csv", header, row)))
+    assert not any("if it is the index" in finding.fix for finding in check.all_findings)
+
+
+def test_pictures_beside_a_list_without_any_layout(write: Writer, make_site: Any) -> None:
+    with pytest.raises(DataError, match=r'DATA-LAYOUT.*set index = "liste.csv", image = "Bild"'):
+        read_cohort(make_site(write(".", "liste.csv", "Bild,Befund", "{n}.png,{c}")), study_of_classes())
