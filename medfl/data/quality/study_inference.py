@@ -72,7 +72,8 @@ def infer_study(
         except DataError as error:
             refused = refused or error
             continue
-        if cohort is None or len(found.cases) > len(cohort.cases):
+        # without any case, an index that gives classes says more than nothing at all does
+        if cohort is None or len(found.cases) > len(cohort.cases) or not (found.cases or cohort.cases):
             cohort, study = found, candidate
     if cohort is None or study is None:
         assert refused is not None
@@ -140,9 +141,10 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
         classes, named = infer_mask_classes(site, masks)
     channels = _name_channels(site, images)
     assumed = make_study(task.kind, 2 if flat else 3, modality, classes, channels)
-    why = "the labels are masks" if masks else "assumed, as no index gives classes"
     if task.kind == "classification":
         why = f"column {site.data.label!r} of the index gives classes"
+    else:
+        why = "the labels are masks" if masks else "assumed, as no index gives classes"
     sentences = [
         _NO_STUDY,
         f"{task.kind.capitalize()}: {why}.",
@@ -150,6 +152,9 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
         f"{modality}: {because}.",
         f"Classes: {', '.join(classes)}; from {named}." if named else "Classes: unknown, since no mask could be read.",
     ]
+    if not images and all(finding.code == "IMG-MISSING" for finding in cohort.findings if finding.case):
+        told = sentences[1::3] if task.kind == "classification" else []
+        sentences = [_NO_STUDY, "No image was found: what kind they are is not known.", *told]
     sentences += [f"Channels: {', '.join(channels)}."] if len(channels) > 1 else []
     return assumed, tuple(sentences)
 

@@ -184,3 +184,21 @@ def test_the_modality_can_be_chosen(tmp_path: Path, make_site: SiteMaker, write_
     chosen, _ = check_site(make_site(tmp_path / "data"), modality="CT")
     assert any(sentence.startswith("CT: chosen by '--modality'") for sentence in chosen.assumed)
     assert [case.size for case in chosen.cases if case.size] == [(7, 5, 9)]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes"), [("Befund", ("PA", "AP")), ("Befund", ("Pneumonie", "o.B.")), ("Maske", ("x.png", "y.png"))]
+)
+def test_images_that_were_not_found_leave_the_kind_of_task_to_the_index(
+    label: str, classes: tuple[str, str], tmp_path: Path, make_site: SiteMaker
+) -> None:
+    rows = [f"gone/{k}.png,{classes[k % 2]},{k}" for k in range(6)]
+    (tmp_path / "index.csv").write_text("\n".join([f"image,{label},patient", *rows]))
+    study, assumed = infer_study(make_site(tmp_path, label=label))
+    told = " ".join(assumed)
+    assert "No image was found" in told
+    assert not any(text in told for text in ("no mask could be read", "no index gives classes", "first image"))
+    assert (study.task.kind == "classification") == (label == "Befund")
+    if label == "Befund":
+        assert f"column {label!r} of the index gives classes" in told
+        assert f"Classes: {', '.join(sorted(classes))}; from the texts of the index." in told
