@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.layouts.columns import find_column, has_column
+from medfl.data.findings import Finding
+from medfl.data.layouts.columns import find_column, find_synonyms, has_column
 from medfl.data.layouts.entries import CASE_COLUMN, Listing
 from medfl.data.layouts.json_table import load_json
-from medfl.data.layouts.sources import require_inside
+from medfl.data.layouts.sources import is_image_file, require_inside
 from medfl.data.layouts.table import Table, read_table
 from medfl.data.layouts.value_names import ValueNames, parse_value_names, sort_pairs
 from medfl.data.spelling import fold_column, fold_name, is_blank, parse_whole_number
@@ -31,7 +32,7 @@ _OTHER_NAMES_TEXT = """
 _OTHER_NAMES = frozenset(_OTHER_NAMES_TEXT.split())
 _NUMBERED_LINE = re.compile(r"\s*\d+[\s,;:=]+[^\W\d]")  # of a list of values in a text file, as of FreeSurfer
 _MAX_TEXT = 1_000_000  # bytes of a text file that may be such a list
-_PERSONS = (CASE_COLUMN, "patient", "patient_id", "participant_id", "subject", "image")
+_MEASURES = ("volume",)  # of a structure, though it may be a column of images elsewhere
 
 
 def name_mask_values(listing: Listing, root: Path) -> Listing:
@@ -40,7 +41,8 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
     The nearest table counts, in the folder of the mask or one above it up to `root`, of which every entity is one of the mask's
     (the inheritance principle): for ``sub-01_desc-aseg_dseg.nii.gz`` also ``desc-aseg_dseg.tsv`` at the root of a derivative;
     without one, the nearest ``*_dseg.json`` with a ``LabelMap``. What is not understood makes the masks that it governs
-    unusable (``LBL-TABLE``), and so does a table of another name that seems to say what values mean where none of BIDS does.
+    unusable (``LBL-TABLE``), and so does a table of another name that seems to say what values mean where none of BIDS does; at
+    the root, where tables of patients lie, one whose name does not speak of such masks is only told.
 
     Parameters
     ----------
@@ -64,15 +66,20 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
             except DataError as error:
                 entry = replace(entry, label=error, label_files=label.paths)
         entries.append(entry)
-    return replace(listing, entries=tuple(entries), tables=listing.tables | tables.used)
+    warnings = (*listing.warnings, *([_doubt_warning()] if tables.doubtful else []))
+    return replace(listing, entries=tuple(entries), tables=listing.tables | tables.used, warnings=warnings)
 
 
 class _ValueTables:
-    """Tables of a data folder, each folder listed and each table read once; `used` are the paths of those that count."""
+    """Tables of a data folder, each folder listed and each table read once.
+
+    `used` are the paths of those that count, `doubtful` those at the root that may say what values mean.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.used: set[str] = set()
+        self.doubtful: set[Path] = set()
         self._files = cache(_list_files)
         self._table, self._sidecar = cache(_or_error(read_value_table)), cache(_or_error(_read_sidecar))
         self._is_other = cache(_seems_value_table)
@@ -85,13 +92,12 @@ class _ValueTables:
             names = dict(by_table)
             if any(fold_name(names.get(value, name)) != fold_name(name) for value, name in by_sidecar):
                 raise _table_error(f"contradicts the names of values in {_SIDECAR}")
-        if not (by_table or by_sidecar) and any(self._is_other(path) for path in self._others(mask)):
-            what = "a table near the mask seems to say what its values mean, and is not named and written as BIDS has it."
-            fix = (
-                f"Name it as the mask, with {VALUE_TABLE} at the end, and give it the columns 'index' and 'name'; if it is "
-                "about something else, move it elsewhere."
-            )
-            raise DataError("LBL-TABLE", what, fix)
+        if not (by_table or by_sidecar):
+            others = {path for path in self._others(mask) if self._is_other(path)}
+            doubtful = {path for path in others if path.parent == self._root and _is_general(path)}
+            if others - doubtful:
+                raise _other_table_error()
+            self.doubtful |= doubtful
         return by_table or by_sidecar
 
     def _first(self, mask: Path, ending: str, read: Callable[[Path], ValueNames | DataError]) -> ValueNames:
@@ -185,10 +191,35 @@ def _or_error(read: Callable[[Path], ValueNames]) -> Callable[[Path], ValueNames
     return try_it
 
 
+def _other_table_error() -> DataError:
+    what = "a table near the mask seems to say what its values mean, and is not named and written as BIDS has it."
+    fix = (
+        f"Name it as the mask, with {VALUE_TABLE} at the end, and give it the columns 'index' and 'name'; if it is "
+        "about something else, move it elsewhere."
+    )
+    return DataError("LBL-TABLE", what, fix)
+
+
+def _doubt_warning() -> Finding:
+    what = (
+        "a table in the data folder may say what the values of the masks *_dseg mean, and is not read: "
+        "they are taken for positions of the classes."
+    )
+    fix = f"If it does, call it {VALUE_TABLE} and give it the columns 'index' and 'name'; else there is nothing to do."
+    return Finding.warning("LBL-TABLE", what, fix)
+
+
+def _is_general(path: Path) -> bool:
+    """Return whether the name of a table has nothing of a mask of BIDS."""
+    return not _keyed_parts(path) and _suffix(path) != "dseg"
+
+
 def _seems_value_table(path: Path) -> bool:
     """Return whether a file by its content gives names to whole numbers; one that cannot be read does, for its name says so."""
     lower = path.name.lower()
     try:
+        if not path.read_bytes()[:_MAX_TEXT].strip(b"\xef\xbb\xbf\0 \t\r\n"):
+            return False
         if lower.endswith(".json"):
             document = load_json(path)
             maps = [document, *document.values()] if isinstance(document, dict) else []
@@ -209,8 +240,11 @@ def _names_values(labels: object) -> bool:
 
 
 def _holds_names_of_values(table: Table) -> bool:
-    """Return whether a column holds different whole numbers, another different texts, and none names a patient or image."""
-    if any(has_column(table.columns, name) for name in _PERSONS) or not table.rows:
+    """Return whether a column holds different whole numbers, another different texts, and none names a person or file."""
+    names = [name for name in table.columns if fold_column(name) not in _MEASURES]
+    if any(find_synonyms(names, role) for role in ("patient", "image")) or has_column(names, CASE_COLUMN) or not table.rows:
+        return False
+    if any(is_image_file(cell) or cell.startswith("sub-") for row in table.rows for cell in row.values()):
         return False
     columns = [[row[name] for row in table.rows] for name in table.columns]
     numbers = [cells for cells in columns if all(parse_whole_number(cell) is not None for cell in cells)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,8 @@ def test_table_and_sidecar_must_agree(bids: Path, make_site: Any, make_study: An
         ("sub-01_LUT.txt", "# no name\n0 Unknown 0 0 0 0\n1 wm 1 1 1 0\n"),
         ("labels.json", '{"background": 0, "wm": 1, "lesion": 2}'),
         ("classes.json", '{"names": {"1": "wm", "2": "lesion"}}'),
+        ("classes.json", '{"benign": 0, "malignant": 1}'),
+        ("names.txt", "1 wm\n2 lesion\n"),
     ],
 )
 @pytest.mark.parametrize("folder", ["", DERIVATIVE, f"{DERIVATIVE}/{ANAT}"])
@@ -178,7 +181,11 @@ def test_what_seems_to_name_values_and_is_not_understood_costs_the_masks_below_i
 ) -> None:
     (bids / folder / name).write_text(text)
     study = make_study(task__classes="background,lesion,wm")
-    assert codes(bids, make_site, study) == {"LBL-TABLE": 1}
+    if not folder and not {"dseg", "aseg", "sub"} & set(re.split("[^a-z]+", name)):  # where tables of patients lie, it is told
+        (warning,) = (one for one in read_cohort(make_site(bids, label="dseg"), study).findings if one.code == "LBL-TABLE")
+        assert warning.level == "warning"
+    else:
+        assert codes(bids, make_site, study) == {"LBL-TABLE": 1}
     if "dseg.json" not in name:
         (bids / DERIVATIVE / "desc-aseg_dseg.tsv").write_text(TABLE)  # it counts, whatever the other one says
         assert count_voxels(bids, make_site, make_study) == (64, 27)
@@ -189,16 +196,28 @@ def test_what_seems_to_name_values_and_is_not_understood_costs_the_masks_below_i
     [
         ("labels.csv", "patient,label\n1,benign\n2,malignant\n"),
         ("labels.csv", "number,label\n1,benign\n2,benign\n"),
+        ("labels.csv", "nr,subject_id,diagnosis\n1,a,benign\n2,b,malignant\n"),
+        ("labels.csv", "nr,filename,diagnosis\n1,a.png,benign\n2,b.png,malignant\n"),
+        ("labels.csv", "nr,bild,diagnosis\n1,a.png,benign\n2,b.png,malignant\n"),
+        ("labels.csv", "nr,who,diagnosis\n1,sub-01,benign\n2,sub-02,malignant\n"),
+        ("labels.csv", ""),
+        ("labels.tsv", "\ufeff\n"),
+        ("classes.json", ""),
         ("labels.txt", "drawn in 2 sessions\n"),
         ("classes.json", '{"sub-01": "benign"}'),
         ("sub-02_labels.tsv", TABLE),
         ("participants.tsv", "participant_id\tage\nsub-01\t60\n"),
     ],
 )
-def test_a_table_of_something_else_costs_nothing(bids: Path, make_site: Any, make_study: Any, name: str, text: str) -> None:
-    (bids / name).write_text(text)
+@pytest.mark.parametrize("folder", ["", DERIVATIVE])
+def test_a_table_of_something_else_costs_nothing(
+    bids: Path, make_site: Any, make_study: Any, folder: str, name: str, text: str
+) -> None:
+    (bids / folder / name).write_text(text)
     site = make_site(bids, label="dseg")  # the site says which masks are meant, so that their names are not looked at
-    (case,) = read_cohort(site, make_study(task__classes="background,lesion,wm")).cases
+    cohort = read_cohort(site, make_study(task__classes="background,lesion,wm"))
+    (case,) = cohort.cases
+    assert "LBL-TABLE" not in {finding.code for finding in cohort.findings}
     assert isinstance(case.label, Source)
     assert case.label.names == ()
 
