@@ -19,6 +19,7 @@ from medfl.data.layouts.image_selection import ImageSelection, other_images_erro
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file, make_source, named_files
+from medfl.data.layouts.visit_folders import CaseFiles, divide_cases
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -28,6 +29,8 @@ _DEFAULT_WORDS = {  # what files are called when the site names no pattern
     _DEFAULTS.image: ("image", "img", "volume"),
     _DEFAULTS.label: ("label", "labels", "mask", "maske", "masque", "seg", "segmentation", "segmentierung"),
 }
+_WORDS = frozenset(word for words in _DEFAULT_WORDS.values() for word in words)
+_SEVERAL_CASES = "If these are several cases of a patient, list them in an index.csv with the columns image, label and patient"
 
 
 def is_folders(root: Path) -> bool:
@@ -37,7 +40,7 @@ def is_folders(root: Path) -> bool:
 
 
 def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSelection) -> Listing:
-    """List one case for each folder; the name of the folder is the patient.
+    """List one case for each folder, or for each visit in it; the name of the folder is the patient.
 
     The site's `image` and `label` are words that file names hold between ``_``, ``-`` and ``.``, or patterns such as
     ``"*/t1*.nii.gz"``; several images, one a channel, are joined by commas. In classification, the columns `patient` and
@@ -60,7 +63,8 @@ def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSel
     for found in objects.values():
         selection.narrow(found)
     entries = []
-    for folder, images in files.items():
+    for case in divide_cases(files, _WORDS, lambda part: _is_case(part, site, masks)):
+        folder, images = case.folder, case.files
         image: Source | DataError
         label: Source | DataError = missing_label_error()
         label_files: tuple[Path, ...] = ()
@@ -75,10 +79,16 @@ def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSel
             label_files = tuple(path for paths in objects[folder].label_candidates.values() for path in paths)
             damaged = tuple(path for uid in objects[folder].series for path in objects[folder].series_damages(uid))
         case_label = label if masks else ""  # classes come from the table of patients
-        entries.append(Entry(folder.name, folder.name, image, case_label, label_files=label_files, damaged_files=damaged))
+        entries.append(Entry(case.key, case.patient, image, case_label, label_files=label_files, damaged_files=damaged))
     warnings = _merge_objects(objects.values()).warnings()
     channels = names_in_patterns(site.data.image)
     return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings), channels=channels)
+
+
+def _is_case(part: CaseFiles, site: Site, masks: bool) -> bool:
+    """Return whether files hold one image, and no two masks."""
+    labels = [path for path in part.files if _matches(part.folder, path, site.data.label)]
+    return isinstance(_find_image(part.folder, part.files, site, masks), Source) and len(labels) <= 1
 
 
 def _closed_folder_error() -> DataError:
@@ -116,7 +126,8 @@ def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) ->
             matching = list(files)
         if len(matching) > 1:
             what = f"{len(matching)} files of a folder fit the image."
-            return DataError("IMG-SEVERAL", what, "Set 'image' in site.toml to a pattern that fits one.")
+            fix = f"{_SEVERAL_CASES}; else set 'image' in site.toml to a pattern that fits one."
+            return DataError("IMG-SEVERAL", what, fix)
         if not matching:
             what = f"none of the {len(files)} files of a folder fits the image."
             return DataError(
@@ -136,7 +147,8 @@ def _find_label(folder: Path, files: Sequence[Path], pattern: str) -> tuple[Sour
     matching = [path for path in files if _matches(folder, path, pattern)]
     if len(matching) > 1:
         what = f"{len(matching)} files of a folder fit the label."
-        return DataError("LBL-SEVERAL", what, "Set 'label' in site.toml to a pattern that fits one."), tuple(matching)
+        fix = f"{_SEVERAL_CASES}; else set 'label' in site.toml to a pattern that fits one."
+        return DataError("LBL-SEVERAL", what, fix), tuple(matching)
     try:
         return make_source((matching[0],), "LBL-MISSING") if matching else missing_label_error(), ()
     except DataError as error:

@@ -11,6 +11,7 @@ from medfl.data.findings import Finding
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.named_things import ClassNames, name_words
 from medfl.data.layouts.structure_words import THINGS
+from medfl.data.layouts.visits import names_visit
 from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
@@ -47,7 +48,7 @@ def check_mask_names(listing: Listing, site: Site, study: Study, layout: str) ->
     for entry in listing.entries:
         mask = entry.label
         if isinstance(mask, Source) and mask.kind != "dicom" and not mask.names:
-            words = _bids_words(mask.paths[0]) if layout == "bids" else _file_words(mask.paths[0], site.root)
+            words = _bids_words(mask.paths[0]) if layout == "bids" else _file_words(mask.paths[0], site.root, entry.patient)
             notes = names.judge(words)
             if notes is None:
                 entry = replace(entry, label=_other_name_error(), label_files=mask.paths)
@@ -75,11 +76,11 @@ def _bids_words(path: Path) -> list[str]:
     return [word for value in told for word in name_words(value)]
 
 
-def _file_words(path: Path, root: Path) -> list[str]:
-    """Return the words of a file's name, and of folders below its patient's, without the name of the patient's."""
-    patient, *inner = path.relative_to(root).parts
+def _file_words(path: Path, root: Path, patient: str) -> list[str]:
+    """Return the words of a file's name, and of folders below the first, without visits and the patient's name."""
     name = name_words(patient)
     others = {word for word in name if (word,) not in THINGS}
+    inner = [part for part in path.relative_to(root).parts[1:] if not names_visit(part)]
     return [word for part in inner for word in _without(name_words(part), name) if word not in others]
 
 

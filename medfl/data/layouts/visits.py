@@ -74,6 +74,18 @@ def group_visits(ids: Iterable[str]) -> tuple[list[list[str]], list[list[str]]]:
     return certain, doubtful + _group_counted(known)
 
 
+def names_visit(text: str) -> bool:
+    """Return whether a text says nothing but which visit, side or day is meant; T1 and T2 may be sequences of MR.
+
+    Examples
+    --------
+    >>> [names_visit(text) for text in ("visit1", "V2", "2024-05-17", "baseline", "T1", "1", "P001", "")]
+    [True, True, True, True, False, False, False, False]
+    """
+    sequence = any(part.lower() in ("t1", "t2") for part in re.split(_SIGNS, text))
+    return bool(text) and not sequence and _strip_visit(f"0_{text}") == "0"
+
+
 def _group_counted(ids: Sequence[str]) -> list[list[str]]:
     """Return ids that are equal but for a number at the end, unless it may well count people."""
     groups = [group for group in _group(ids, _strip_count) if len(group) < _NEARLY_ALL * len(ids)]
