@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
@@ -15,6 +16,7 @@ from medfl.data.layouts.patients import unite_patients
 from medfl.data.quality.study_inference import STUDY_MODALITIES, make_study
 from medfl.errors import DataError
 from medfl.site import Site
+from medfl.study.sections import Modality
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ListedImages:
         Their patients; an image without an id counts as one.
     patient_ids : bool
         Whether the data names its patients.
+    problems : mapping of str to int
+        Codes of why images cannot be used, and of how many.
     """
 
     images: int
@@ -40,10 +44,30 @@ class ListedImages:
     masks: int
     patients: int
     patient_ids: bool
+    problems: Mapping[str, int] = field(default_factory=dict)
 
 
-def list_known_images(site: Site, layout: str, index: FileIndex) -> tuple[ListedImages | None, Finding | None]:
-    """Count images and patients; where that is impossible, say why.
+@dataclass(frozen=True)
+class KnownImages:
+    """What the layout of a data folder finds.
+
+    Parameters
+    ----------
+    counts : ListedImages
+        Images and patients.
+    listing : Listing
+        The images.
+    modality : str
+        Modality of those that are DICOM.
+    """
+
+    counts: ListedImages
+    listing: Listing
+    modality: Modality
+
+
+def list_known_images(site: Site, layout: str, index: FileIndex) -> tuple[KnownImages | None, Finding | None]:
+    """Find images and patients, and masks where there are any; where that is impossible, say why.
 
     Parameters
     ----------
@@ -55,30 +79,37 @@ def list_known_images(site: Site, layout: str, index: FileIndex) -> tuple[Listed
         Index of its data folder.
     """
     seen = Counter(STUDY_MODALITIES.get(item.modality) for item in index.seen().values() if item.kind == "dicom")
-    modality = next((name for name, _ in seen.most_common() if name), "MR")
+    modality: Modality = next((name for name, _ in seen.most_common() if name), "MR")
     dimension = 2 if modality in ("XR", "US") else 3
     site = as_unlabelled(site)
     unlabelled = site.model_copy(update={"data": site.data.model_copy(update={"label": ""})})
     pictures = (unlabelled, make_study("classification", dimension, modality, ("one", "other")))
     masks = (site, make_study("segmentation", dimension, modality, ("background", "marked")))
     best, problem = None, None
-    for its_site, study in [pictures] if layout == "csv" else [masks, pictures]:
+    for its_site, study in [pictures, masks] if layout == "csv" else [masks, pictures]:
         try:
-            found = _count(unite_patients(list_images(its_site, study, index, inferred=True)))
+            listing = unite_patients(list_images(its_site, study, index, inferred=True))
         except DataError as error:
             problem = problem or Finding.from_error(error, level="warning")
             continue
-        if best is None or found.images > best.images:
+        found = KnownImages(_count(listing), listing, modality)
+        if best is None or _rank(found) > _rank(best):
             best = found
     return best, None if best else problem
 
 
+def _rank(found: KnownImages) -> tuple[int, int]:
+    return found.counts.images, found.counts.masks
+
+
 def _count(listing: Listing) -> ListedImages:
     there = [entry for entry in listing.entries if isinstance(entry.image, Source)]
+    problems = Counter(entry.image.code for entry in listing.entries if isinstance(entry.image, DataError))
     return ListedImages(
         images=len(there),
         missing=len(listing.entries) - len(there),
         masks=sum(isinstance(entry.label, Source) for entry in there),
         patients=len({entry.patient or ("", entry.key) for entry in there}),
         patient_ids=listing.patient_ids,
+        problems=dict(problems.most_common()),
     )

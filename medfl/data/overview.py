@@ -128,6 +128,9 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             listed, listing_error = list_known_images(site, layout, index) if layout not in ("", "dicom") else (None, None)
             table, tables = describe_site_table(site, layout), find_used_tables(site, layout)
             account = account_files(site, index, tables=tables)
+            if listed:
+                listing, tables = listed.listing, listed.listing.tables
+                account = account_files(site, index, listing.entries, listed.modality, listing.not_meant, tables)
             warnings = [*skipped_folder_warnings(layout, site, index, missing=True)]
             warnings += filter(None, [unused_files_warning(layout, site, index), index_error, listing_error])
             warnings += filter(None, [unused_table_warning(site, layout, tables)])
@@ -144,7 +147,7 @@ def make_overview(site: Site, progress: Progress | None = None) -> Overview:
             found=site.data.layout == "auto",
             warnings=tuple(f"{warning.what} {warning.fix}" for warning in warnings),
             account=account,
-            listed=listed,
+            listed=listed.counts if listed else None,
             table=table,
         )
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.data.overview import Overview, make_overview
+from medfl.data.quality.site_check import check_site
 from medfl.site import Resources, Site, SiteData
 
 SaveNifti = Callable[..., Path]
@@ -89,7 +90,40 @@ def test_without_ids_of_patients_each_image_counts_as_one(tmp_path: Path) -> Non
     found = look(root, patient="")
     assert found.listed is not None
     assert (found.listed.images, found.listed.missing, found.listed.patients) == (3, 1, 3)
+    assert found.listed.problems == {"IMG-MISSING": 1}
     assert not found.listed.patient_ids
+
+
+def make_csv_of_masks(root: Path, volume: Any, save: SaveNifti) -> dict[str, Any]:
+    rows = ["image,label,patient"]
+    for k in range(PATIENTS):
+        save(root / f"{k}.nii.gz", volume + k, np.eye(4))
+        save(root / f"{k}-mask.nii.gz", (volume > 0).astype(np.uint8), np.eye(4))
+        rows.append(f"{k}.nii.gz,{k}-mask.nii.gz,CANARY-{k}")
+    (root / "index.csv").write_text("\n".join(rows))
+    return {}
+
+
+def make_bids_of_masks(root: Path, volume: Any, save: SaveNifti) -> dict[str, Any]:
+    for k in range(PATIENTS):
+        save(root / f"sub-{k}/anat/sub-{k}_T1w.nii.gz", volume + k, np.eye(4))
+        save(root / f"derivatives/x/sub-{k}/anat/sub-{k}_dseg.nii.gz", (volume > 0).astype(np.uint8), np.eye(4))
+    (root / "dataset_description.json").write_text("{}")
+    (root / "dseg.tsv").write_text("index\tname\n1\ttumour\n")
+    return {}
+
+
+@pytest.mark.parametrize("make", [make_csv, make_csv_of_masks, make_bids, make_bids_of_masks, make_folders])
+def test_the_account_of_files_is_that_of_a_check(
+    make: Callable[..., dict[str, Any]], tmp_path: Path, volume: Any, save_nifti: SaveNifti, make_site: Any
+) -> None:
+    root = tmp_path / "data"
+    site = make_site(root, **make(root, volume, save_nifti))
+    found, (check, _) = make_overview(site), check_site(site, fast=True)
+    assert found.account == check.files
+    assert found.listed is not None
+    assert found.account.counts["image"] == found.listed.images
+    assert found.account.counts.get("label", 0) == found.listed.masks
 
 
 def test_an_index_without_patients_is_told_and_described(tmp_path: Path) -> None:

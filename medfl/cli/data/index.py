@@ -79,5 +79,8 @@ def _print_listed(listed: ListedImages) -> None:
     ids = plural(listed.patients, "patient")
     people = f"of {ids}" if listed.patient_ids else "without ids of patients: one image counts as one patient"
     masks = f"; {listed.masks} with a mask" if listed.masks else ""
-    missing = f"; {listed.missing} not found, or not usable" if listed.missing else ""
+    codes = ", ".join(f"{count} {code}" for code, count in listed.problems.items())
+    missing = f"; {listed.missing} not found, or not usable ({codes})" if listed.missing else ""
     print_text(f"{plural(listed.images, 'image')} {people}{masks}{missing}.")
+    if listed.missing:
+        print_text("'medfl data check' says what to do about what cannot be used.", "dim")
