@@ -29,7 +29,7 @@ _USUAL_COLUMNS = {
 _SYNONYMS = {
     "image": "images img imagefile imagepath imagename file filename filepath path scan volume picture dicom nifti",
     "label": "labels mask masks maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
-    "category outcome",
+    "category outcome befund befunde diagnose diagnosen klasse",
     "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid mrn",
     SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname "
     "testset trainset intest intrain isval isvalid isvalidation holdout heldout isholdout external isexternal",

@@ -12,14 +12,15 @@ id ids uid patientid subjectid participantid studyid seriesid caseid mrn pid acc
 names surname forename firstname lastname nachname vorname nom prenom nombre apellido initials date dates day time
 datetime timestamp datum fecha dob birth birthday birthdate geburtsdatum geburtstag year path paths file files filename
 url uri link folder mail email phone telephone fax address street city town zip postcode plz ssn nhs insurance comment
-comments note notes remark remarks text report reports description bemerkung kommentar befund physician doctor arzt
+comments note notes remark remarks text report reports description bemerkung kommentar physician doctor arzt
 reader annotator annotators radiologist pathologist operator reviewer surgeon author observer rater technician
 investigator referrer contact
 """
 _PRIVATE_WORDS = frozenset(_PRIVATE_TEXT.split())
 _PRIVATE_ENDINGS = ("date", "datum", "uid", "name", "path", "physician", "arzt", "by")
 _PRIVATE_PARTS = re.compile(
-    "arzt|ärzt|aerzt|befund|telefon|phone|weisend|zuweis|adress|strasse|straße|partner|request|referr|m[ée]decin", re.IGNORECASE
+    "arzt|ärzt|aerzt|befund(?!(e|ung)?([^a-z]|$))|telefon|phone|weisend|zuweis|adress|strasse|straße|partner|request|referr|m[ée]decin",
+    re.IGNORECASE,
 )
 _CODE = re.compile(r"[A-Z0-9]{1,4}")  # F, PA, T2; a word of more capitals may be a surname
 _LOWER_CASE = re.compile(r"[^A-ZÄÖÜ\s][^A-ZÄÖÜ]*")
@@ -36,8 +37,8 @@ def is_private_column(name: str) -> bool:
 
     Examples
     --------
-    >>> is_private_column("StudyDate"), is_private_column("referring_physician"), is_private_column("covid")
-    (True, True, False)
+    >>> is_private_column("StudyDate"), is_private_column("Befunder"), is_private_column("Befund"), is_private_column("covid")
+    (True, True, False, False)
     """
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+", name)
     folded = [fold_name(word) for word in words] + ["".join(words).casefold()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from medfl.data.layouts.case_table import CASE_LAYOUTS
 from medfl.data.layouts.csv import find_index_files
 from medfl.data.layouts.patient_table import patient_column, patient_table_path
 from medfl.data.layouts.sources import require_inside
@@ -39,4 +42,7 @@ def describe_site_table(site: Site, layout: str) -> TableDescription | None:
         patient = ""
     parts = site.data.image.split(",") if layout == "csv" else []
     images = [column.strip() for part in parts for column in pattern_columns(part)]
-    return describe_table(table, site.root, patient=patient, label=site.data.label, image=images)
+    found = describe_table(
+        table, site.root, patient=patient, label=site.data.label, image=images, labels_elsewhere=layout not in ("csv", "")
+    )
+    return replace(found, label="", label_candidates=()) if layout in CASE_LAYOUTS else found  # a column of theirs is no label

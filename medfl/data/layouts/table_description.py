@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from medfl.data.layouts.anonymous_ids import is_placeholder
-from medfl.data.layouts.columns import find_synonyms, show_columns
+from medfl.data.layouts.columns import SPLIT_COLUMN, find_synonyms, show_columns
+from medfl.data.layouts.file_columns import find_kind_of_files
 from medfl.data.layouts.shown_values import is_impersonal_value, is_plain_value, is_private_column
-from medfl.data.layouts.sources import is_image_file, resolve_below
 from medfl.data.layouts.table import Table, fold_value, holds_splits
 from medfl.data.spelling import fold_id, fold_name, is_blank
-from medfl.errors import DataError
 from medfl.system.text import plural
 
 Kind = Literal["empty", "patients", "image files", "other files", "splits", "values", "numbers", "private", "many values"]
@@ -32,7 +30,6 @@ _WORDS: dict[Kind, str] = {
     "many values": "many different values ({count})",
 }
 _MAX_SPELLINGS = 1000  # more different cells are no list of values, however they are spelt
-_SAMPLE = 200  # cells of which it is seen whether they are files
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,8 @@ class TableDescription:
         Column that is the label by ``site.toml``; empty when there is none of its name.
     label_candidates, split_candidates : tuple of str
         Columns that could be.
+    labels_elsewhere : bool
+        Whether masks that lie beside the images can be the labels, so that no column need be.
     """
 
     rows: int
@@ -93,6 +92,7 @@ class TableDescription:
     label: str
     label_candidates: tuple[str, ...]
     split_candidates: tuple[str, ...]
+    labels_elsewhere: bool = False
 
     @property
     def classes(self) -> tuple[ValueCount, ...]:
@@ -101,16 +101,29 @@ class TableDescription:
 
     def sentence(self) -> str:
         """Return which columns are or could be the label and the split."""
+        return " ".join(filter(None, [self._label_sentence(), self._split_sentence()]))
+
+    def _label_sentence(self) -> str:
         files = {column.name for column in self.columns if column.kind == "image files"}
-        listed = [f"{name} (files)" if name in files else name for name in self.label_candidates if name != self.label]
-        used = f"Label: {self.label}." if self.label else "No column is the label."
+        listed = ", ".join(f"{name} (files)" if name in files else name for name in self.label_candidates if name != self.label)
+        if self.label:
+            return f"Label: {self.label}." + (f" Others could be: {listed}." if listed else "")
         meant = find_synonyms([name for name in self.label_candidates if not name.startswith("column ")], "label")
-        if not self.label and meant:
-            used = f'No column is the label: set label = "{meant[0]}" in [data] if that is it.'
-        could = f"{'Others could' if self.label else 'Could'} be: {', '.join(listed)}." if listed else ""
-        could = could or ("" if self.label else "None looks like one.")
-        splits = f"Splits: {', '.join(self.split_candidates)}." if self.split_candidates else "No column gives splits."
-        return " ".join(filter(None, [used, could, splits]))
+        setting = f'set label = "{meant[0]}" in [data] if that is it.' if meant else ""
+        if self.labels_elsewhere:
+            could = f"For a classification, the label could be: {listed}" if listed else ""
+            return f"{could}; {setting}" if could and setting else f"{could}." if could else ""
+        could = f"Could be: {listed}." if listed else "None looks like one."
+        return f"No column is the label: {setting} {could}" if setting else f"No column is the label. {could}"
+
+    def _split_sentence(self) -> str:
+        used = next((column for column in self.columns if fold_name(column.name) == SPLIT_COLUMN), None)
+        if used is None or used.kind == "empty":
+            could = ", ".join(self.split_candidates)
+            return f"No column is called 'split'. Splits could be in: {could}." if could else "No column gives splits."
+        return (
+            f"Splits: {used.name}." if used.kind == "splits" else f"Splits: {used.name}, with words that medfl does not know."
+        )
 
 
 def describe_column(column: ColumnDescription) -> str:
@@ -133,7 +146,9 @@ def describe_column(column: ColumnDescription) -> str:
     return _WORDS[column.kind].format(count=column.different)
 
 
-def describe_table(table: Table, root: Path, *, patient: str, label: str, image: Collection[str] = ()) -> TableDescription:
+def describe_table(
+    table: Table, root: Path, *, patient: str, label: str, image: Collection[str] = (), labels_elsewhere: bool = False
+) -> TableDescription:
     """Describe a table without a path, id, date or prose of it.
 
     Parameters
@@ -146,23 +161,26 @@ def describe_table(table: Table, root: Path, *, patient: str, label: str, image:
         Names of the columns with the patient and the label; empty for none.
     image : collection of str
         Names of the columns that give images, which are no labels.
+    labels_elsewhere : bool
+        Whether masks that lie beside the images can be the labels.
     """
     people = _read_people(table, patient)
     ids = {fold_id(person) for person in set(people)} - {""}
     shown = show_columns(table.columns, (patient, label, *image), table.rows)
-    columns = []
+    described = {}
     for name in table.columns:
         cells = _fold_cells([row[name] for row in table.rows])
         role = "patient" if fold_name(name) == fold_name(patient) else "label" if fold_name(name) == fold_name(label) else ""
-        columns.append(_describe_column(shown[name], name, cells, root, people, ids, role=role, table=table))
+        described[name] = _describe_column(shown[name], name, cells, root, people, ids, role=role, table=table)
     images = {shown[name] for name in table.columns if any(fold_name(name) == fold_name(one) for one in image)}
     return TableDescription(
         rows=len(table.rows),
         patients=len(set(people) - {""}),
-        columns=tuple(columns),
+        columns=tuple(described.values()),
         label=next((shown[name] for name in table.columns if fold_name(name) == fold_name(label)), ""),
-        label_candidates=tuple(c.name for c in columns if _may_be_label(c) and c.name not in images),
-        split_candidates=tuple(column.name for column in columns if column.kind == "splits"),
+        label_candidates=tuple(c.name for name, c in described.items() if _may_be_label(name, c) and c.name not in images),
+        split_candidates=tuple(column.name for column in described.values() if column.kind == "splits"),
+        labels_elsewhere=labels_elsewhere,
     )
 
 
@@ -185,8 +203,14 @@ def _fold_cells(cells: Sequence[str]) -> list[str]:
     return [chosen.get(cell, cell) for cell in cells]
 
 
-def _may_be_label(column: ColumnDescription) -> bool:
-    return column.kind == "image files" or (column.kind == "values" and column.different > 1)
+def _may_be_label(name: str, column: ColumnDescription) -> bool:
+    """Return whether a column holds files or a few values, or is called like a label and holds values that are not shown."""
+    if column.kind == "image files":
+        return True
+    few = 1 < column.different <= min(MAX_VALUES, column.filled // 2)
+    if column.kind == "private":
+        return few and not is_private_column(name) and bool(find_synonyms([name], "label"))
+    return column.kind == "values" and column.different > 1 and not find_synonyms([name], SPLIT_COLUMN)
 
 
 def _describe_column(
@@ -209,7 +233,7 @@ def _describe_column(
     elif holds_splits(table, name):
         kind = "splits"
     else:
-        kind = _kind_of_files(counts, root) or _kind_of_values(name, counts, cells, people, ids, role)
+        kind = find_kind_of_files(counts, root) or _kind_of_values(name, counts, cells, people, ids, role)
     least = 1 if role == "label" or kind == "splits" else 2
     may_show = is_impersonal_value if kind == "values" and role != "label" else is_plain_value
     values = _count_values(counts, cells, people, least, may_show) if kind in ("values", "splits") else ()
@@ -231,25 +255,6 @@ def _kind_of_values(
     if role != "label" and len(counts) > 1 and _stands_for_patients(cells, people):
         return "private"
     return "values"
-
-
-def _kind_of_files(counts: Mapping[str, int], root: Path) -> Kind | None:
-    """Return whether most of some cells are names of files that are there."""
-    names = [name for name in counts if "." in name or "/" in name or "\\" in name]
-    if len(names) * 2 < len(counts):
-        return None
-    sample = names[:: max(1, len(names) // _SAMPLE)]
-    found = [name for name in sample if _is_file(root, name)]
-    if len(found) * 2 < len(sample):
-        return None
-    return "image files" if any(map(is_image_file, found)) or not any("." in name for name in found) else "other files"
-
-
-def _is_file(root: Path, name: str) -> bool:
-    try:
-        return os.path.exists(resolve_below(root, name))
-    except (DataError, OSError, ValueError):
-        return False
 
 
 def _is_number(text: str) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medfl.data.layouts.shown_values import is_plain_value, is_private_column
+from medfl.data.layouts.site_table import describe_site_table
 from medfl.data.layouts.table import read_table
 from medfl.data.layouts.table_description import ColumnDescription, TableDescription, describe_column, describe_table
 
@@ -137,3 +139,68 @@ def test_a_large_table_is_described(tmp_path: Path) -> None:
     path.write_text("\n".join(["image,patient,label,age,split", *rows]))
     found = describe_table(read_table(path), tmp_path, patient="patient", label="label", image=["image"])
     assert (found.patients, found.rows) == (33_334, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "shown"),
+    [
+        ("Befund", ["PA", "AP"], "AP 6, PA 6"),
+        ("Befunde", ["unauffällig", "pneumonie"], "pneumonie 6, unauffällig 6"),
+        ("Befund", ["Pneumonie", "Normalbefund"], ""),  # a word with a capital may be a name
+        ("Diagnose", ["Demenz", "Normal"], ""),
+        ("diagnosis", ["Alzheimer", "MCI"], "MCI 6, 1 other value"),
+    ],
+)
+def test_a_column_of_findings_is_offered_as_the_label_whether_its_values_are_shown_or_not(
+    name: str, cells: list[str], shown: str, tmp_path: Path
+) -> None:
+    rows = [f"{k}.png,p{k // 2},{cells[k % 2]},{k % 2},{'mw'[k % 3 // 2]}" for k in range(12)]
+    found = describe(tmp_path, "\n".join([f"image,patient,{name},is_test,sex", *rows]))
+    assert found.label_candidates == (name, "sex")
+    assert describe_column(column(found, name)) == (shown or "ids, dates, names or text, not shown (2 different)")
+    assert f'set label = "{name}" in [data] if that is it' in found.sentence()
+
+
+@pytest.mark.parametrize("name", ["Befunder", "befundet_von", "Befundarzt", "Befundtext"])
+def test_who_wrote_a_finding_and_its_prose_are_private(name: str, tmp_path: Path) -> None:
+    found = describe(tmp_path, f"patient,{name}\n" + "\n".join(f"p{k % 4},{'ab'[k // 4 % 2]}" for k in range(16)))
+    assert column(found, name).kind == "private"
+    assert found.label_candidates == ()
+
+
+@pytest.mark.parametrize("name", ["is_test", "Fold", "holdout", "subset"])
+def test_a_column_that_is_called_like_a_split_is_no_label(name: str, tmp_path: Path) -> None:
+    rows = [f"{k}.png,{k % 2}" for k in range(8)]
+    assert describe(tmp_path, "\n".join([f"image,{name}", *rows])).label_candidates == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "told"),
+    [
+        ("SPLIT", "train test", "Splits: SPLIT."),
+        ("split", "holdout external", "Splits: split, with words that medfl does not know."),
+        ("subset", "train test", "No column is called 'split'. Splits could be in: subset."),
+        ("split", " ", "No column gives splits."),
+        ("view", "front side", "No column gives splits."),
+    ],
+)
+def test_it_is_told_which_column_gives_the_splits(header: str, words: str, told: str, tmp_path: Path) -> None:
+    rows = [f"{k}.png,{words.split(' ')[k % 2]}" for k in range(8)]
+    assert describe(tmp_path, "\n".join([f"image,{header}", *rows])).sentence().endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("layout", "told"),
+    [
+        ("csv", "No column is the label. Could be: sex, group. No column gives splits."),
+        ("bids", "For a classification, the label could be: sex, group. No column gives splits."),
+        ("nnunet", "No column gives splits."),
+    ],
+)
+def test_no_label_is_missing_where_masks_are_the_labels(layout: str, told: str, tmp_path: Path, make_site: Any) -> None:
+    rows = [f"sub-{k}\t{'MF'[k % 2]}\t{('patient', 'control')[k // 2 % 2]}" for k in range(8)]
+    name = "participants.tsv" if layout == "bids" else "index.csv"
+    (tmp_path / name).write_text("\n".join(["participant_id\tsex\tgroup", *rows]))
+    found = describe_site_table(make_site(tmp_path, patient="participant_id"), layout)
+    assert found is not None
+    assert found.sentence() == told
