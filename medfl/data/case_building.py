@@ -16,7 +16,7 @@ from medfl.data.layouts.copies import same_label, same_objects
 from medfl.data.layouts.entries import Entry
 from medfl.data.pseudonyms import patient_pseudonym, split_order
 from medfl.data.spelling import parse_whole_number
-from medfl.data.split_names import parse_split_name
+from medfl.data.split_names import UNLABELLED, describe_split_names, parse_split_name
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -131,8 +131,13 @@ def _parse_label(label: Source | str, site: Site, study: Study) -> Source | int:
 def _parse_split(text: str, given: bool) -> Split:
     name = parse_split_name(text)
     if name is None or (given and not name):
-        what = "the column 'split' is empty in this row, or holds something else than train, validation or test."
-        raise DataError("SPLIT-VALUE", what, "Fill it in, or remove the column to let medfl split by patient.")
+        what = (
+            "the column 'split' holds a word that medfl does not know." if text else "the column 'split' is empty in this row."
+        )
+        fix = (
+            f"Write {describe_split_names()}; or {UNLABELLED} to leave the row out. Without the column medfl splits by patient."
+        )
+        raise DataError("SPLIT-VALUE", what, fix)
     return name  # type: ignore[return-value]
 
 

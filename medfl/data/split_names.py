@@ -26,3 +26,14 @@ def parse_split_name(text: str) -> str | None:
     ('validation', 'train', '', None)
     """
     return _NAMES.get(fold_name(text))
+
+
+def describe_split_names() -> str:
+    """Return the names of splits with all their spellings, for a message.
+
+    Examples
+    --------
+    >>> describe_split_names().partition(",")[0]
+    'train (also tr'
+    """
+    return "; ".join(f"{name} (also {', '.join(words.split())})" for name, words in _SPELLINGS.items())

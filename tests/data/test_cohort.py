@@ -117,7 +117,17 @@ def test_the_column_split_is_honoured(csv_site: Any, make_study: Any) -> None:
     index += "images/3.nii.gz,masks/3.nii.gz,c,\n"
     cohort = read_cohort(csv_site(index), make_study())
     assert codes(cohort) == {"SPLIT-VALUE": 1}
+    (empty,) = cohort.findings
+    assert empty.what == "the column 'split' is empty in this row."
     assert sorted(assign_splits(cohort.cases, make_study()).values()) == ["test", "train"]
+
+
+def test_a_word_that_is_no_split_is_told_with_the_words_that_are(csv_site: Any, make_study: Any) -> None:
+    cohort = read_cohort(csv_site("image,label,patient,split\nimages/1.nii.gz,masks/1.nii.gz,a,Pruefung\n"), make_study())
+    (unknown,) = cohort.findings
+    assert unknown.what == "the column 'split' holds a word that medfl does not know."
+    assert all(word in unknown.fix for word in ("train", "validation", "test", "dev", "unlabelled"))
+    assert "Pruefung" not in unknown.what + unknown.fix
 
 
 def test_shares_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:

@@ -80,6 +80,28 @@ def find_small_classes(classes: Iterable[ClassCount], study: Study) -> tuple[Fin
     return tuple(findings)
 
 
+def find_empty_splits(cases: Iterable[CaseFacts], study: Study) -> tuple[Finding, ...]:
+    """Return a warning for each split of a study that no usable case is in, where a table gives the splits.
+
+    Parameters
+    ----------
+    cases : iterable of CaseFacts
+        Cases with the splits that the table gives.
+    study : Study
+        Says which splits there are.
+    """
+    used = {case.split for case in cases if case.usable}
+    shares = {"train": 1.0, "validation": study.splits.validation, "test": study.splits.test}
+    lacking = [split for split in SPLITS if shares[split] > 0 and split not in used] if used else []
+    fix = "Put patients into it in the column 'split', or remove the column to let medfl split; if it is meant so, leave it."
+    return tuple(
+        Finding.warning(
+            "SPLIT-EMPTY", f"the column 'split' puts no case into {split}: nothing can be {_WORK[split]} here.", fix
+        )
+        for split in lacking
+    )
+
+
 def find_small_values(values: Iterable[ValueCount]) -> tuple[Finding, ...]:
     """Return a warning for each class of a table with fewer patients (or rows, if it names none) than there are splits."""
     few = [one for one in values if (one.patients or one.rows) < len(SPLITS)]

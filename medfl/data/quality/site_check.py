@@ -21,7 +21,7 @@ from medfl.data.layouts.table_description import TableDescription
 from medfl.data.layouts.used_tables import find_used_tables
 from medfl.data.load import unreadable_finding
 from medfl.data.quality.case_pool import map_cases
-from medfl.data.quality.class_balance import count_classes, find_small_classes
+from medfl.data.quality.class_balance import count_classes, find_empty_splits, find_small_classes
 from medfl.data.quality.facts import CaseFacts, SiteCheck
 from medfl.data.quality.foretelling import check_store
 from medfl.data.quality.header_check import check_headers
@@ -219,6 +219,8 @@ def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseF
         general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
     ids, files = cohort.patient_ids, cohort.files
     general += find_small_classes(count_classes(cases, study.task), study)
+    if any(case.split for case in cohort.cases):
+        general += find_empty_splits(cases, study)
     check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), ids, None, fast, files)
     try:
         check_policy(site, check.to_prepared())

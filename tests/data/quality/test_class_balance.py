@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medfl.data.cases import Split
-from medfl.data.quality.class_balance import CLASS_FEW, ClassCount, count_classes, find_small_classes
+from medfl.data.quality.class_balance import CLASS_FEW, ClassCount, count_classes, find_empty_splits, find_small_classes
 from medfl.data.quality.facts import CaseFacts, SiteCheck
 from medfl.study import Study
 
@@ -45,6 +45,23 @@ def test_a_split_without_a_class_is_said(patients: int, by_split: tuple[int, ...
     other = ClassCount("other", 30, 30, {"train": 10, "validation": 10, "test": 10})
     found = find_small_classes([ClassCount("rare", patients, patients, splits), other], make_study())
     assert [finding.what.partition("cannot be ")[2] for finding in found] == ([f"{cannot}."] if cannot else [])
+
+
+@pytest.mark.parametrize(
+    ("splits", "lacking"),
+    [
+        ("train train validation", ["test"]),
+        ("test validation", ["train"]),
+        ("train test", ["validation"]),
+        ("train validation test", []),
+        ("", []),  # no case at all is another finding
+    ],
+)
+def test_a_split_of_a_table_without_a_case_is_said(splits: str, lacking: list[str], make_study: StudyMaker) -> None:
+    cases = [case(k, k, split, 1) for k, split in enumerate(splits.split())]  # type: ignore[arg-type]
+    found = find_empty_splits(cases, make_study())
+    assert [finding.code for finding in found] == ["SPLIT-EMPTY"] * len(lacking)
+    assert all(split in finding.what for split, finding in zip(lacking, found, strict=True))
 
 
 def test_a_class_without_cases_is_another_finding(make_study: StudyMaker) -> None:
