@@ -15,7 +15,7 @@ from medfl.data.layouts.entries import Entry
 from medfl.data.layouts.image_kinds import is_scout, object_kind
 from medfl.data.layouts.missing_parts import is_named_as_dicom
 from medfl.data.layouts.sources import is_image_file
-from medfl.data.layouts.used_tables import TABLE_SUFFIXES
+from medfl.data.layouts.table_files import TABLE_SUFFIXES
 from medfl.data.layouts.value_tables import VALUE_TABLE
 from medfl.site import Site
 from medfl.study.sections import Modality

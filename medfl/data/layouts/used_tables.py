@@ -9,7 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from medfl.data.findings import Finding
-from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.case_table import CASE_LAYOUTS
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, has_column
 from medfl.data.layouts.csv import index_name
@@ -17,27 +16,24 @@ from medfl.data.layouts.entries import CASE_COLUMN
 from medfl.data.layouts.likely_index import advise_on_likely_index
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column, patient_table_path
-from medfl.data.layouts.sources import is_image_file
 from medfl.data.layouts.table import Table, read_table
+from medfl.data.layouts.table_files import WORKBOOKS, list_tables, table_kind
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.system.text import plural
 
 SITE_FILE, BIDS_DESCRIPTION = "site.toml", "dataset_description.json"
-_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
-TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".sav", ".parquet", *_WORKBOOKS)
-_NO_TABLES = {BIDS_DESCRIPTION, "plans.json", "dataset_fingerprint.json"}  # they say nothing of a patient or a class
 # words of which the name of a table may consist to be repeated: none is a name of anybody
 _WORDS_TEXT = """
     index table tables list dataset data set metadata meta info clinical demographics cohort study studies registry
     patient patients patienten subject subjects participant participants teilnehmer case cases faelle fälle image images
-    bilder scan scans series label labels class classes klassen diagnosis diagnose diagnosen diagnoses annotation annotations
-    split splits train training val validation test final fold folds mask masks segmentation liste tabelle participants
+    bilder scan scans series label labels class classes diagnosis diagnose diagnosen diagnoses annotation annotations
+    split splits train training trainset testset val validation test final fold folds mask masks segmentation liste tabelle
     id ids key mapping map manifest results all new v
 """
 _WORDS = frozenset(_WORDS_TEXT.split())
 _WORD = re.compile(r"[^\W\d_]+")
-_LONG_NUMBER = re.compile(r"\d{3}")  # it may be a date or an id
+_NUMBER, _DIGITS = re.compile(r"\d+"), 2
 _READS = {
     "csv": "one index, and of the tables beside it none",
     "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
@@ -60,7 +56,8 @@ def find_used_tables(site: Site, layout: str) -> frozenset[str]:
     layout : str
         Name of its layout; empty for none that is known.
     """
-    used = [site.folder / SITE_FILE]
+    query = site.pacs.query if site.pacs else None
+    used = [site.folder / name for name in (SITE_FILE, query and query.patients, query and query.accessions) if name]
     if layout in CASE_LAYOUTS:
         used.append(site.root / DATASET_FILE)
     elif layout == "bids":
@@ -107,18 +104,18 @@ def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Find
     OSError
         When the folder cannot be listed.
     """
-    tables = [path for path in _list_tables(site.root, layout) if os.fspath(path) not in used]
+    tables = [path for path in list_tables(site.root, layout) if os.fspath(path) not in used]
     if not tables or layout not in _READS:
         return None
     verb = "is" if len(tables) == 1 else "are"
-    named = f"{plural(len(tables), 'table')} in the data folder {verb} not read: {_show_names(tables)}."
+    named = f"{plural(len(tables), 'table')} in the data folder {verb} not read: {_show_names(tables, site.root)}."
     what = f"{named} Layout {layout} reads {_READS[layout]}."
     into = PARTICIPANTS if layout == "bids" else "the index (data.index in site.toml)"
     fix = (
         advise_on_index(site, layout, used)
         or f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."
     )
-    if any(path.suffix.lower() in _WORKBOOKS for path in tables):
+    if any(table_kind(path.name) in WORKBOOKS for path in tables):
         fix = f"Save workbooks as CSV. {fix}"
     return Finding.warning("LAYOUT-TABLE", what, fix)
 
@@ -137,34 +134,23 @@ def advise_on_index(site: Site, layout: str, used: Collection[str]) -> str:
     """
     if layout not in ("folders", ""):
         return ""
-    tables = [path for path in _list_tables(site.root, layout) if os.fspath(path) not in used]
+    tables = [path for path in list_tables(site.root, layout) if os.fspath(path) not in used]
     return advise_on_likely_index(site.root, tables, _is_plain)
 
 
-def _list_tables(root: Path, layout: str) -> list[Path]:
-    """Return the tables of a folder; a JSON file that goes with an image, or that BIDS puts there, is none."""
-    files = [path for path in sorted(root.iterdir()) if not is_hidden(path.name) and path.is_file()]
-    images = {path.name.partition(".")[0] for path in files if is_image_file(path.name)}
-    return [
-        path
-        for path in files
-        if path.name.lower().endswith(TABLE_SUFFIXES)
-        and path.name not in _NO_TABLES
-        and path.name.partition(".")[0] not in images
-        and not (layout == "bids" and path.suffix.lower() == ".json")
-    ]
-
-
-def _show_names(tables: Collection[Path]) -> str:
-    """Return the names of tables that consist of plain words and short numbers, and how many others there are by their kind."""
-    plain = [path.name for path in tables if _is_plain(path.stem)]
-    others = Counter(path.suffix.lower() for path in tables if path.name not in plain)
-    kinds = [f"{plural(count, 'other file' if plain else 'file')} {suffix}" for suffix, count in sorted(others.items())]
-    return ", ".join([*plain, *kinds])
+def _show_names(tables: Collection[Path], root: Path) -> str:
+    """Return the names of tables that may be repeated, and how many others there are by their kind."""
+    kinds = {path: table_kind(path.name) for path in tables}
+    plain = [path for path, kind in kinds.items() if _is_plain(path.name[: -len(kind)])]
+    others = Counter(kind for path, kind in kinds.items() if path not in plain)
+    counts = [f"{plural(count, 'other file' if plain else 'file')} {kind}" for kind, count in sorted(others.items())]
+    return ", ".join([*(path.relative_to(root).as_posix() for path in plain), *counts])
 
 
 def _is_plain(stem: str) -> bool:
-    return all(map(_is_plain_word, _WORD.findall(stem.casefold()))) and not _LONG_NUMBER.search(stem)
+    """Return whether a name consists of plain words and at most one number, of two digits: more may be a date or an id."""
+    words, numbers = _WORD.findall(stem.casefold()), _NUMBER.findall(stem)
+    return bool(words) and all(map(_is_plain_word, words)) and len(numbers) <= 1 and all(len(one) <= _DIGITS for one in numbers)
 
 
 def _is_plain_word(word: str) -> bool:

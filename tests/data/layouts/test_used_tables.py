@@ -12,6 +12,7 @@ import pytest
 
 from medfl.data.cohort import read_cohort
 from medfl.data.overview import make_overview
+from medfl.site.pacs import Pacs
 
 BOX = np.arange(1716, dtype=np.int16).reshape(11, 12, 13)
 MASK = (BOX > 800).astype(np.uint8)
@@ -80,6 +81,14 @@ def test_a_table_that_is_read_is_not_told(fill: Any, make_site: Any, make_study:
         ("participants.csv", "participants.csv"),
         ("Muster_Patienten.csv", "1 file .csv"),
         ("patients_19610203.csv", "1 file .csv"),
+        ("03-12-61.csv", "1 file .csv"),
+        ("61.csv", "1 file .csv"),
+        ("data_24-05-17.csv", "1 file .csv"),
+        ("patient 03.12.61.xlsx", "1 file .xlsx"),
+        ("fold_3.csv", "fold_3.csv"),
+        ("split_12_1.csv", "1 file .csv"),
+        ("train.csv.gz", "train.csv.gz"),
+        ("Müller.csv.gz", "1 file .csv.gz"),
         ("dataset_labels.tsv", "dataset_labels.tsv"),
     ],
 )
@@ -98,6 +107,32 @@ def test_a_table_that_no_layout_reads_is_told(
     assert sum("is not read" in warning for warning in overview.warnings) == 1
     assert cohort.files is not None
     assert cohort.files.counts["unused-table"] == overview.account.counts["unused-table"] >= 1
+
+
+KINDS = ["txt", "lst", "yaml", "yml", "jsonl", "pkl", "npy", "csv.gz", "xlsb", "dta", "accdb", "xml"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_and_tables_of_every_kind_are_told(fill: Any, make_site: Any, make_study: Any, kind: str) -> None:
+    root = fill("folders")
+    (root / f"train.{kind}").write_bytes(b"a\nb\n")
+    (root / f"Muster.{kind}").write_bytes(b"c 1\n\nd 0\n")
+    cohort = read_cohort(make_site(root), study_of("folders", make_study))
+    (finding,) = (one for one in cohort.findings if one.code == "LAYOUT-TABLE")
+    assert f"2 tables in the data folder are not read: train.{kind}, 1 other file .{kind}." in finding.what
+
+
+def test_phenotypes_of_bids_are_told_and_prose_is_not(fill: Any, make_site: Any, make_study: Any) -> None:
+    root = fill("bids")
+    (root / "README.txt").write_text("train\ntest\n")
+    (root / "notes.txt").write_text("These images were made in 2020, and nobody knows by whom.\n")
+    (root / "empty.txt").write_text("\n")
+    (root / "phenotype").mkdir()
+    (root / "phenotype" / "diagnosis.tsv").write_text("participant_id\tdiagnosis\nsub-1\tx\n")
+    (root / "phenotype" / "diagnosis.json").write_text("{}")
+    cohort = read_cohort(make_site(root), study_of("bids", make_study))
+    (finding,) = (one for one in cohort.findings if one.code == "LAYOUT-TABLE")
+    assert "1 table in the data folder is not read: phenotype/diagnosis.tsv." in finding.what
 
 
 @pytest.mark.parametrize(
@@ -128,3 +163,12 @@ def test_what_goes_with_an_image_is_no_table(tmp_path: Path, save_nifti: Any, ma
     (root / "a.json").write_text("{}")
     (root / "index.csv").write_text("image,label,patient\na.nii.gz,m.nii.gz,1\n")
     assert "LAYOUT-TABLE" not in {finding.code for finding in read_cohort(make_site(root), make_study()).findings}
+
+
+def test_the_list_of_patients_to_fetch_is_used(fill: Any, make_site: Any, make_study: Any) -> None:
+    root = fill("folders")
+    (root / "wanted.txt").write_text("a\nb\n")
+    query = {"modalities": ("CT",), "patients": "wanted.txt"}
+    site = make_site(root).model_copy(update={"pacs": Pacs(kind="dimse", host="127.0.0.1", port=1, ae_title="X", query=query)})
+    codes = [{one.code for one in read_cohort(one_site, make_study()).findings} for one_site in (site, make_site(root))]
+    assert ["LAYOUT-TABLE" in found for found in codes] == [False, True]
