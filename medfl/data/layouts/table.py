@@ -18,6 +18,7 @@ from medfl.errors import DataError
 
 Row = dict[str, str]
 _MAX_TITLES = 10  # lines that may stand above a header
+_SHORT = 2  # letters of a name of a split that is also that of something else
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -236,9 +237,10 @@ def fold_value(text: str) -> str:
 
 
 def holds_splits(table: Table, name: str) -> bool:
-    """Return whether a column holds nothing but names of splits."""
-    texts = {row[name] for row in table.rows}
-    return any(texts) and all(parse_split_name(text) is not None for text in texts)
+    """Return whether a column holds nothing but names of splits; one name of two letters alone is a site or a state (VA)."""
+    splits = {fold_name(row[name]): parse_split_name(row[name]) for row in table.rows}
+    named = {text: split for text, split in splits.items() if split}
+    return None not in splits.values() and (len(set(named.values())) > 1 or any(len(text) > _SHORT for text in named))
 
 
 def holds_splits_among_others(table: Table, name: str) -> bool:
