@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from medfl.data.cases import Source
-from medfl.data.findings import Finding
-from medfl.data.layouts.columns import find_column, find_synonyms, has_column
-from medfl.data.layouts.entries import CASE_COLUMN, Listing
+from medfl.data.layouts.columns import find_column
+from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.json_table import load_json
-from medfl.data.layouts.sources import is_image_file, require_inside
-from medfl.data.layouts.table import Table, read_table
+from medfl.data.layouts.other_value_tables import (
+    OTHER_ENDINGS,
+    doubt_warning,
+    is_general,
+    keyed_parts,
+    other_table_error,
+    seems_value_table,
+    speaks_of_values,
+    split_name,
+)
+from medfl.data.layouts.sources import require_inside
+from medfl.data.layouts.table import read_table
 from medfl.data.layouts.value_names import ValueNames, parse_value_names, sort_pairs
 from medfl.data.spelling import fold_column, fold_name, is_blank, parse_whole_number
 from medfl.errors import DataError
@@ -24,15 +32,6 @@ VALUE_TABLE = "dseg.tsv"  # how the name of a table of BIDS ends that says what 
 _SIDECAR = "dseg.json"
 _INDEX_COLUMN, _NAME_COLUMN = "index", "name"  # of BIDS; 'mapping' and 'abbreviation' may stand beside them
 _MAP_KEYS = ("labelmap", "levels", "labels", "labelnames", "classes")  # of a sidecar, without signs between words
-_OTHER_ENDINGS = (".tsv", ".csv", ".json", ".txt")
-_OTHER_NAMES_TEXT = """
-    dseg label labels labelmap labelnames labeltable classes classnames lut lookup lookuptable colortable legend segments
-    structures values names
-"""
-_OTHER_NAMES = frozenset(_OTHER_NAMES_TEXT.split())
-_NUMBERED_LINE = re.compile(r"\s*\d+[\s,;:=]+[^\W\d]")  # of a list of values in a text file, as of FreeSurfer
-_MAX_TEXT = 1_000_000  # bytes of a text file that may be such a list
-_MEASURES = ("volume",)  # of a structure, though it may be a column of images elsewhere
 
 
 def name_mask_values(listing: Listing, root: Path) -> Listing:
@@ -42,7 +41,8 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
     (the inheritance principle): for ``sub-01_desc-aseg_dseg.nii.gz`` also ``desc-aseg_dseg.tsv`` at the root of a derivative;
     without one, the nearest ``*_dseg.json`` with a ``LabelMap``. What is not understood makes the masks that it governs
     unusable (``LBL-TABLE``), and so does a table of another name that seems to say what values mean where none of BIDS does; at
-    the root, where tables of patients lie, one whose name does not speak of such masks is only told.
+    the root, where tables of patients lie, and for a name that does not speak of labels, it is only told. So
+    do a table of BIDS that is about no mask that lies there, and names that other masks have and this one has not.
 
     Parameters
     ----------
@@ -59,21 +59,42 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
     entries = []
     for entry in listing.entries:
         label = entry.label
-        if isinstance(label, Source) and label.kind == "nifti" and not label.names and _suffix(label.paths[0]) == "dseg":
+        if isinstance(label, Source) and _is_dseg(label) and not label.names:
             try:
                 named = replace(label, names=tables.names_of(label.paths[0]))
                 entry = replace(entry, label=named)
             except DataError as error:
                 entry = replace(entry, label=error, label_files=label.paths)
         entries.append(entry)
-    warnings = (*listing.warnings, *([_doubt_warning()] if tables.doubtful else []))
+    entries = _refuse_unnamed(entries)
+    warnings = (*listing.warnings, *([doubt_warning(VALUE_TABLE)] if tables.doubtful else []))
     return replace(listing, entries=tuple(entries), tables=listing.tables | tables.used, warnings=warnings)
+
+
+def _refuse_unnamed(entries: Sequence[Entry]) -> list[Entry]:
+    """Refuse masks without names of values where others have them: their values need not follow the study's classes either."""
+    masks = [entry.label for entry in entries if isinstance(entry.label, Source) and _is_dseg(entry.label)]
+    named = sum(bool(mask.names) for mask in masks)
+    if not named:
+        return [*entries]
+    what = f"tables say what the values of {named} other masks mean, and none says it of this mask."
+    error = DataError("LBL-TABLE", what, f"Put one {VALUE_TABLE} above all masks that it is about, or one beside each of them.")
+    return [
+        replace(entry, label=error, label_files=entry.label.paths)
+        if isinstance(entry.label, Source) and _is_dseg(entry.label) and not entry.label.names
+        else entry
+        for entry in entries
+    ]
+
+
+def _is_dseg(mask: Source) -> bool:
+    return mask.kind == "nifti" and _suffix(mask.paths[0]) == "dseg"
 
 
 class _ValueTables:
     """Tables of a data folder, each folder listed and each table read once.
 
-    `used` are the paths of those that count, `doubtful` those at the root that may say what values mean.
+    `used` are the paths of those that count, `doubtful` those that may say what values mean.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,7 +103,7 @@ class _ValueTables:
         self.doubtful: set[Path] = set()
         self._files = cache(_list_files)
         self._table, self._sidecar = cache(_or_error(read_value_table)), cache(_or_error(_read_sidecar))
-        self._is_other = cache(_seems_value_table)
+        self._is_other, self._governs_nothing = cache(seems_value_table), cache(self._names_no_mask)
 
     def names_of(self, mask: Path) -> ValueNames:
         """Return what the values of a mask mean, nothing without a table."""
@@ -93,11 +114,7 @@ class _ValueTables:
             if any(fold_name(names.get(value, name)) != fold_name(name) for value, name in by_sidecar):
                 raise _table_error(f"contradicts the names of values in {_SIDECAR}")
         if not (by_table or by_sidecar):
-            others = {path for path in self._others(mask) if self._is_other(path)}
-            doubtful = {path for path in others if path.parent == self._root and _is_general(path)}
-            if others - doubtful:
-                raise _other_table_error()
-            self.doubtful |= doubtful
+            self._refuse_guess(mask)
         return by_table or by_sidecar
 
     def _first(self, mask: Path, ending: str, read: Callable[[Path], ValueNames | DataError]) -> ValueNames:
@@ -122,13 +139,39 @@ class _ValueTables:
                 return names
         return ()
 
+    def _refuse_guess(self, mask: Path) -> None:
+        """Refuse a mask without names if a table near it seems to give them; one that only may is kept in `doubtful`."""
+        others = {path for path in self._others(mask) if self._is_other(path)}
+        doubtful = {path for path in others if not speaks_of_values(path) or (path.parent == self._root and is_general(path))}
+        if others - doubtful:
+            raise other_table_error(VALUE_TABLE)
+        if any(map(self._governs_nothing, self._near(mask))):
+            what = f"a table near the mask ({VALUE_TABLE}) says what values mean, and its name has a part that no mask has."
+            fix = "Take that part out of its name if it is about these masks; if it is about something else, move it elsewhere."
+            raise DataError("LBL-TABLE", what, fix)
+        self.doubtful |= doubtful
+
+    def _near(self, mask: Path) -> Iterator[Path]:
+        """Yield tables of BIDS near a mask, but for those of another patient or visit."""
+        own = {part.partition("-")[0]: part for part in _entities(mask)}
+        for folder in self._above(mask):
+            for path in self._files(folder):
+                named = {part.partition("-")[0]: part for part in _entities(path)}
+                same = all(own[key] == named[key] for key in ("sub", "ses") if key in named and key in own)
+                if same and _is_of_bids(path):
+                    yield path
+
+    def _names_no_mask(self, table: Path) -> bool:
+        """Return whether a table says what values mean, and there is no mask in its folder or below that it is about."""
+        told = self._table(table) if table.name.lower().endswith(VALUE_TABLE) else self._sidecar(table)
+        masks = (path for path in table.parent.rglob("*_dseg.nii*") if _entities(table) <= _entities(path))
+        return bool(told) and next(masks, None) is None
+
     def _others(self, mask: Path) -> Iterator[Path]:
         """Yield files of other names near a mask that may be tables of values."""
         for folder in self._above(mask):
             for path in self._files(folder):
-                named = path.name.lower().endswith(_OTHER_ENDINGS) and _last_word(path) in _OTHER_NAMES
-                ours = path.name.lower().endswith((VALUE_TABLE, _SIDECAR)) and _suffix(path) == "dseg"
-                if named and not ours and _keyed_parts(path) <= _entities(mask):
+                if not _is_of_bids(path) and keyed_parts(path) <= _entities(mask):
                     yield path
 
     def _above(self, mask: Path) -> list[Path]:
@@ -191,93 +234,22 @@ def _or_error(read: Callable[[Path], ValueNames]) -> Callable[[Path], ValueNames
     return try_it
 
 
-def _other_table_error() -> DataError:
-    what = "a table near the mask seems to say what its values mean, and is not named and written as BIDS has it."
-    fix = (
-        f"Name it as the mask, with {VALUE_TABLE} at the end, and give it the columns 'index' and 'name'; if it is "
-        "about something else, move it elsewhere."
-    )
-    return DataError("LBL-TABLE", what, fix)
-
-
-def _doubt_warning() -> Finding:
-    what = (
-        "a table in the data folder may say what the values of the masks *_dseg mean, and is not read: "
-        "they are taken for positions of the classes."
-    )
-    fix = f"If it does, call it {VALUE_TABLE} and give it the columns 'index' and 'name'; else there is nothing to do."
-    return Finding.warning("LBL-TABLE", what, fix)
-
-
-def _is_general(path: Path) -> bool:
-    """Return whether the name of a table has nothing of a mask of BIDS."""
-    return not _keyed_parts(path) and _suffix(path) != "dseg"
-
-
-def _seems_value_table(path: Path) -> bool:
-    """Return whether a file by its content gives names to whole numbers; one that cannot be read does, for its name says so."""
-    lower = path.name.lower()
-    try:
-        if not path.read_bytes()[:_MAX_TEXT].strip(b"\xef\xbb\xbf\0 \t\r\n"):
-            return False
-        if lower.endswith(".json"):
-            document = load_json(path)
-            maps = [document, *document.values()] if isinstance(document, dict) else []
-            return any(_names_values(labels) for labels in maps)
-        if lower.endswith(".txt"):
-            lines = path.read_bytes()[:_MAX_TEXT].decode("utf-8", "replace").splitlines()
-            return sum(_NUMBERED_LINE.match(line) is not None for line in lines) > 1
-        return _holds_names_of_values(read_table(path))
-    except (DataError, OSError, ValueError, RecursionError):
-        return True
-
-
-def _names_values(labels: object) -> bool:
-    try:
-        return bool(parse_value_names(labels, _SIDECAR))
-    except DataError:
-        return False
-
-
-def _holds_names_of_values(table: Table) -> bool:
-    """Return whether a column holds different whole numbers, another different texts, and none names a person or file."""
-    names = [name for name in table.columns if fold_column(name) not in _MEASURES]
-    if any(find_synonyms(names, role) for role in ("patient", "image")) or has_column(names, CASE_COLUMN) or not table.rows:
-        return False
-    if any(is_image_file(cell) or cell.startswith("sub-") for row in table.rows for cell in row.values()):
-        return False
-    columns = [[row[name] for row in table.rows] for name in table.columns]
-    numbers = [cells for cells in columns if all(parse_whole_number(cell) is not None for cell in cells)]
-    texts = [cells for cells in columns if not any(parse_whole_number(cell) is not None for cell in cells)]
-    return all(any(len(set(cells)) == len(cells) for cells in kind) for kind in (numbers, texts))
-
-
 def _list_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(_OTHER_ENDINGS) and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(OTHER_ENDINGS) and path.is_file())
+
+
+def _is_of_bids(path: Path) -> bool:
+    return path.name.lower().endswith((VALUE_TABLE, _SIDECAR)) and _suffix(path) == "dseg"
 
 
 def _suffix(path: Path) -> str:
     """Return the suffix of a BIDS name, its last part: ``dseg``."""
-    return _parts(path)[-1].lower()
-
-
-def _last_word(path: Path) -> str:
-    """Return the end of a name without signs: ``labels`` of ``desc-aseg_labels.tsv``, ``labelnames`` of ``label_names.csv``."""
-    return fold_column("".join(part for part in _parts(path) if part not in _keyed_parts(path)))
-
-
-def _keyed_parts(path: Path) -> frozenset[str]:
-    """Return the parts of a name that are written as entities of BIDS; ``label-names`` is none."""
-    return frozenset(part for part in _parts(path) if "-" in part and fold_column(part) not in _OTHER_NAMES)
+    return split_name(path)[-1].lower()
 
 
 def _entities(path: Path) -> frozenset[str]:
     """Return the entities of a BIDS name: ``sub-01``, ``desc-aseg``."""
-    return frozenset(_parts(path)[:-1])
-
-
-def _parts(path: Path) -> list[str]:
-    return path.name.split(".")[0].split("_")
+    return frozenset(split_name(path)[:-1])
 
 
 def _table_error(why: str) -> DataError:

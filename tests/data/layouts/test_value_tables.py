@@ -173,6 +173,15 @@ def test_table_and_sidecar_must_agree(bids: Path, make_site: Any, make_study: An
         ("classes.json", '{"names": {"1": "wm", "2": "lesion"}}'),
         ("classes.json", '{"benign": 0, "malignant": 1}'),
         ("names.txt", "1 wm\n2 lesion\n"),
+        ("hippo_labels.tsv", TABLE),
+        ("hippo-labels.tsv", TABLE),
+        ("README_labels.tsv", TABLE),
+        ("klassen.csv", "Nummer;Struktur\n1;wm\n2;lesion\n"),
+        (
+            "itksnap.label",
+            '# ITK-SnAP\n    0 0 0 0 0 0 0 "Clear Label"\n    1 255 0 0 1 1 1 "wm"\n    2 0 255 0 1 1 1 "lesion"\n',
+        ),
+        ("colours.ctbl", "# 3D Slicer\n0 Background 0 0 0 0\n1 wm 128 174 128 255\n"),
     ],
 )
 @pytest.mark.parametrize("folder", ["", DERIVATIVE, f"{DERIVATIVE}/{ANAT}"])
@@ -194,6 +203,54 @@ def test_what_seems_to_name_values_and_is_not_understood_costs_the_masks_below_i
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("hippo.tsv", TABLE),
+        ("Beschreibung.csv", "Wert;Bedeutung\n1;wm\n2;lesion\n"),
+        ("readme.txt", "1 wm\n2 lesion\n"),
+        ("notes.json", '{"1": "wm", "2": "lesion"}'),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", DERIVATIVE, f"{DERIVATIVE}/{ANAT}"])
+def test_names_of_numbers_in_a_file_of_any_name_are_told(
+    bids: Path, make_site: Any, make_study: Any, folder: str, name: str, text: str
+) -> None:
+    (bids / folder / name).write_text(text)
+    cohort = read_cohort(make_site(bids, label="dseg"), make_study(task__classes="background,lesion,wm"))
+    (warning,) = (one for one in cohort.findings if one.code == "LBL-TABLE")
+    assert (len(cohort.cases), warning.level) == (1, "warning")
+
+
+def test_masks_that_no_table_names_beside_masks_that_one_names_are_refused(
+    bids: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    for n in range(2, 5):
+        save_nifti(bids / f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz", IMAGE + n)
+        save_nifti(bids / DERIVATIVE / f"sub-0{n}/anat/sub-0{n}_desc-aseg_dseg.nii.gz", MASK)
+    study, site = make_study(task__classes="background,lesion,wm"), make_site(bids, label="dseg")
+    assert len(read_cohort(site, study).cases) == 4
+    (bids / DERIVATIVE / ANAT / f"{STEM}.tsv").write_text(TABLE)
+    assert (codes(bids, make_site, study), count_voxels(bids, make_site, make_study)) == ({"LBL-TABLE": 3}, (64, 27))
+    (bids / DERIVATIVE / "desc-aseg_dseg.tsv").write_text(TABLE)
+    assert len(read_cohort(site, study).cases) == 4
+
+
+@pytest.mark.parametrize("place", [f"{DERIVATIVE}/space-orig_dseg.tsv", f"{DERIVATIVE}/{ANAT}/sub-01_desc-x_dseg.tsv"])
+def test_a_table_that_is_about_no_mask_is_told_and_masks_near_it_are_not_guessed(
+    bids: Path, save_nifti: Any, make_site: Any, make_study: Any, place: str
+) -> None:
+    study = make_study(task__classes="background,lesion,wm")
+    (bids / place).write_text(TABLE)
+    assert codes(bids, make_site, study) == {"LBL-TABLE": 1}
+    (bids / DERIVATIVE / "desc-aseg_dseg.tsv").write_text(TABLE)
+    assert count_voxels(bids, make_site, make_study) == (64, 27)
+    (bids / DERIVATIVE / "desc-aseg_dseg.tsv").unlink()
+    part = "_".join(one for one in Path(place).stem.split("_") if not one.startswith(("sub", "dseg")))
+    save_nifti(bids / DERIVATIVE / ANAT / f"sub-01_{part}_dseg.nii.gz", MASK)  # that it is about
+    assert len(read_cohort(make_site(bids, label="*desc-aseg*"), study).cases) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
         ("labels.csv", "patient,label\n1,benign\n2,malignant\n"),
         ("labels.csv", "number,label\n1,benign\n2,benign\n"),
         ("labels.csv", "nr,subject_id,diagnosis\n1,a,benign\n2,b,malignant\n"),
@@ -207,6 +264,10 @@ def test_what_seems_to_name_values_and_is_not_understood_costs_the_masks_below_i
         ("classes.json", '{"sub-01": "benign"}'),
         ("sub-02_labels.tsv", TABLE),
         ("participants.tsv", "participant_id\tage\nsub-01\t60\n"),
+        ("sub-01_sessions.tsv", "session_id\tage\nses-1\t60\nses-2\t61\n"),
+        ("sub-01_ses-1_T1w.json", '{"FlipAngle": 9, "EchoTrainLength": 1}'),
+        ("participants.json", '{"group": {"Levels": {"1": "patient", "2": "control"}}}'),
+        ("README.txt", "The study has\n2 sessions\n4 raters\n"),
     ],
 )
 @pytest.mark.parametrize("folder", ["", DERIVATIVE])
