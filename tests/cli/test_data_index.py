@@ -89,6 +89,13 @@ def test_whois_tells_the_files_behind_a_pseudonym(hospital: Path, nodule_study: 
     assert stat.S_IMODE(next((tmp_path / "store").rglob("index.sqlite")).stat().st_mode) == 0o600
 
 
+def test_whois_says_that_a_case_was_looked_at_without_a_study(hospital: Path) -> None:
+    check, _ = check_site(read_site(hospital))
+    shown = run("whois", check.cases[0].case, hospital).stdout
+    assert "  no study  " in shown.splitlines()[0]
+    assert "survey" not in shown
+
+
 def test_whois_knows_what_was_left_out_and_forgets_what_is_gone(hospital: Path, nodule_study: Path) -> None:
     site, study = read_site(hospital), read_study(nodule_study)
     before = read_cohort(site, study).cases

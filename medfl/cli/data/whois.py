@@ -65,8 +65,11 @@ def whois(
 def _print_record(
     record: CaseRecord, root: Path, *, every: bool, indent: str = "", damaged: Sequence[tuple[Path, str]] = ()
 ) -> None:
+    from medfl.data.index.case_records import ASSUMED_STUDY
+
+    study = "no study" if record.study == ASSUMED_STUDY else f"study {record.study}"
     lines = [
-        f"{record.case}  {record.patient or '(no patient id)'}  study {record.study}  {_format_status(record)}",
+        f"{record.case}  {record.patient or '(no patient id)'}  {study}  {_format_status(record)}",
         f"  patient id: {_format_id(record.original)}",
         *(f"  {text}" for text in _format_damages(record, root, damaged)),
         *(f"  {text}" for text in _format_files("image", record.image, root, record, every=every)),

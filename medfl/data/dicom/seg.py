@@ -71,7 +71,7 @@ def read_seg(path: Path, image: Volume, image_source: Source, study: Study, site
         ``LBL-GEOMETRY``, or ``LBL-FRAMES`` for frames that contradict each other or the images that they refer to.
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
-    classes = _read_segments(dataset, study, site)
+    classes = read_segments(dataset, study, site)
     located, slices = locate_images(headers, get_slice_geometry(image), force=site.data.allow_headerless)
     with silence_libraries():
         frames = read_frames(dataset, slices)
@@ -98,7 +98,7 @@ def read_seg_2d(path: Path, image: Volume, image_source: Source, study: Study, s
         (X, Y), uint8.
     """
     dataset, headers = read_label_dataset(path, image_source, site.data)
-    classes = _read_segments(dataset, study, site)
+    classes = read_segments(dataset, study, site)
     images = {header.text("SOPInstanceUID") for header in headers}
     with silence_libraries():
         frames = read_frames(dataset)
@@ -138,8 +138,14 @@ def _check_position(frames: Sequence[SegFrame], headers: Sequence[Header], shape
         raise DataError("LBL-GEOMETRY", what, "Export the segmentation of this image.")
 
 
-def _read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]:
-    """Return the class of each segment by its number."""
+def read_segments(dataset: Dataset, study: Study, site: Site) -> dict[int, int]:
+    """Return the class of each segment by its number; pixels need not have been read.
+
+    Raises
+    ------
+    DataError
+        ``LBL-READ``, ``LBL-VALUES`` or ``LBL-CLASSNAME``.
+    """
     with silence_libraries(), library_errors_as(unreadable_label_error):
         numbers = [int(segment.SegmentNumber) for segment in dataset.SegmentSequence]
         labels = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in dataset.SegmentSequence}

@@ -13,6 +13,7 @@ from medfl.data.load import unreadable_finding
 from medfl.data.quality.facts import CaseFacts
 from medfl.data.quality.foretelling import foretell_preparing
 from medfl.data.quality.imaging_device import read_imaging_device
+from medfl.data.quality.label_names import check_label_names
 from medfl.data.quality.measure import exclude_case
 from medfl.errors import DataError
 from medfl.site import Site
@@ -20,7 +21,7 @@ from medfl.study import Study
 
 
 def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
-    """Return the facts in the headers of a case; the geometry of a DICOM series is checked as reading would check it.
+    """Return the facts in the headers of a case; geometry of a DICOM series and names of labels are checked as in reading.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
     known = CaseFacts(case.name, case.patient, case.split, kind=case.image.kind, amounts=amounts)
     try:
         with silence_libraries():
+            if not isinstance(case.label, int):
+                check_label_names(case.label, study, site)
             extent = read_extent(case.image, study, site)
             known = replace(
                 known, annotated=annotated_classes(case.annotated, study, site), size=extent.shape, spacing=extent.spacing

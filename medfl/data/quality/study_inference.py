@@ -11,6 +11,7 @@ from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.dicom.headers import PROJECTION_MODALITIES, looks_like_dicom, read_header
 from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.case_records import ASSUMED_STUDY
 from medfl.data.index.file_index import Progress
 from medfl.data.index.walk import SkippedFolders
 from medfl.data.layouts.channels import names_in_patterns
@@ -205,7 +206,7 @@ def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...
     masks = kind == "segmentation"
     named = tuple(channels) if len(channels) > 1 else 1
     values = {
-        "name": "survey",
+        "name": ASSUMED_STUDY,
         "rounds": 1,
         "task": {"kind": kind, "dimension": dimension, "modality": modality, "classes": classes, "channels": named},
         "network": {"name": "unet" if masks else "cnn"},
