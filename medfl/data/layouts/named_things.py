@@ -120,6 +120,7 @@ class ClassNames:
         return None if fit is None else fit | notes
 
     def _fit(self, mask: NamedThings) -> frozenset[str] | None:
+        """Return what is to be told of the things that a name says; None where they are not the classes."""
         of_classes = [_name_class(names, mask) for names in self._classes]
         hits = [any(name.own & mask.own for name in names) for names in self._classes if any(name.own for name in names)]
         if len(self._classes) > 1 and any(hits) and not all(hits):  # one of several
@@ -137,13 +138,14 @@ class ClassNames:
         if not self._things:
             return frozenset({UNKNOWN} if mask.things else ())
         notes = set()
-        top = max(LEVELS[thing] for names in self._classes for name in names for thing in name.core - NEGATIONS)
+        cores = [thing for names in self._classes for name in names for thing in name.core - NEGATIONS]
+        top = max((LEVELS[thing] for thing in cores), default=0)
         for thing in mask.things - self._things:
             if thing in NEGATIONS:
                 return None
             alike = {other for other in self._things - NEGATIONS if LEVELS[other] == LEVELS[thing]}
-            kin = {other for other in alike if _are_kin(thing, other)}
-            if kin - {"lesion"} and thing != "lesion":
+            kin = {other for other in self._things if _are_kin(thing, other)}
+            if any(thing in KINDS.get(other, ()) for other in kin - {"lesion"}):  # a narrower word beside that of the class
                 notes.add(WIDTH)
             elif not (kin or PARTS.get(thing, _SURE) & alike or not LEVELS[thing] or (not alike and LEVELS[thing] < top)):
                 return None

@@ -128,7 +128,7 @@ body korper koerper corps whole-body external
 _INNER = """
 vessel gefass gefaess vaisseau vasculature vascular gefasse gefaesse
 artery arterie arteries arterien
-coronary coronary-artery
+coronary coronaries coronary-artery coronary-arteries
 lad
 rca
 lcx
@@ -152,8 +152,6 @@ vat visceral-fat visceral-adipose
 air luft
 implant implantat
 catheter katheter
-device
-tube
 pacemaker
 artifact artefact artefakt
 metal metall
@@ -163,7 +161,7 @@ fov
 _FINDINGS = """
 lesion lasion laesion lesional
 tumour tumor tumeur neoplasm tumoral tumoural
-gtv
+gtv gross-tumor-volume gross-tumour-volume
 gtvp gtvt
 gtvn
 cancer krebs karzinom carcinoma carcinome karzinome
@@ -211,8 +209,8 @@ rim rand border margin edge
 bed
 cavity
 perilesional perilesion peritumoral peritumoural peri
-ctv
-ptv
+ctv clinical-target-volume
+ptv planning-target-volume
 itv
 oar
 """
@@ -242,6 +240,7 @@ spine: vertebra disc sacrum spinal-cord
 bone: rib sternum clavicle scapula vertebra sacrum femur tibia fibula patella humerus radius ulna skull mandible hip
 gtv: gtvp gtvn
 tumour: enhancing necrosis edema core rim
+glioma: enhancing necrosis edema core rim
 lesion: enhancing necrosis edema core rim penumbra
 """
 _KINDS = """
