@@ -65,6 +65,8 @@ class Listing:
         Paths of images of the study's modality that its or the site's `select` does not mean.
     tables : frozenset of str
         Paths of the tables and descriptions that were read.
+    folder_ids : frozenset of str
+        Patients who are only called as their folders are, which no table repeats as the id of a patient.
     """
 
     entries: tuple[Entry, ...]
@@ -73,6 +75,7 @@ class Listing:
     channels: tuple[str, ...] = ()
     not_meant: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
+    folder_ids: frozenset[str] = frozenset()
 
 
 def missing_label_error() -> DataError:

@@ -82,7 +82,8 @@ def list_folders(site: Site, study: Study, index: FileIndex, selection: ImageSel
         entries.append(Entry(case.key, case.patient, image, case_label, label_files=label_files, damaged_files=damaged))
     warnings = _merge_objects(objects.values()).warnings()
     channels = names_in_patterns(site.data.image)
-    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings), channels=channels)
+    names = frozenset(entry.patient for entry in entries)
+    return Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings), channels=channels, folder_ids=names)
 
 
 def _is_case(part: CaseFiles, site: Site, masks: bool) -> bool:

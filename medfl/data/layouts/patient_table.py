@@ -53,6 +53,7 @@ class _Rows:
     by_id: dict[str, PatientRow]
     prefix: str
     of_cases: bool
+    of_patients: bool  # whether the ids are said to be those of patients
     warnings: list[Finding]
 
 
@@ -119,6 +120,7 @@ def _apply_rows(listing: Listing, rows: _Rows, *, classes: bool) -> Listing:
         listing,
         entries=tuple(entries),
         patient_ids=listing.patient_ids or rows.of_cases,
+        folder_ids=listing.folder_ids - found.keys() if rows.of_patients else listing.folder_ids,
         warnings=(*listing.warnings, *warnings),
     )
 
@@ -172,7 +174,8 @@ def _read_rows(path: Path, site: Site, listing: Listing, layout: str, *, classes
     if site.data.patient and not of_cases:
         read = [site.data.patient, site.data.label, *([_PARTICIPANT] if prefix else [])]
         warnings += unread_person_warnings(table, read, of_cases=layout in CASE_LAYOUTS)
-    rows = _Rows({}, prefix, of_cases, warnings)
+    by_case = of_cases or (has_column(table.columns, CASE_COLUMN) and not has_column(table.columns, site.data.patient))
+    rows = _Rows({}, prefix, of_cases, not by_case, warnings)
     optional = [find_optional_column(table.columns, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN)]
     if not (classes or of_cases or any(optional)):
         return rows

@@ -14,17 +14,20 @@ from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.id_spellings import similar_id_warnings
 from medfl.data.layouts.visits import group_visits
 from medfl.data.patient_ids import split_issuer
+from medfl.data.split_names import UNLABELLED, parse_split_name
 
 Id = tuple[str, str]  # where an id stands, "layout" or "header", and the id
 _KINDS = ("layout", "header")
+_IN_INDEX = "in the column 'patient' of an index (of images, or of cases beside dataset.json)"
 
 
 def unite_patients(listing: Listing) -> Listing:
     """Return a listing in which everything that belongs to one person has one patient id.
 
     Images that share the id of the layout, or the PatientID of their DICOM headers, are of one person: otherwise somebody
-    could train and test. So are those whose ids differ in a visit or side only. The id of the headers stands for all.
-    Placeholders such as ``nan`` count as no id, and a PatientID that an anonymiser gave to everybody says nothing.
+    could train and test. So are those whose names of folders, cases or files differ in a visit only, unless the index puts them
+    into different splits; ids that a table or a header gives to patients are told and not joined. The id of the headers stands
+    for all. Placeholders such as ``nan`` count as no id, and a PatientID that an anonymiser gave to everybody says nothing.
 
     Parameters
     ----------
@@ -41,8 +44,7 @@ def unite_patients(listing: Listing) -> Listing:
     agreed = {one for one, own in layout_ids.items() if len(own) == 1}  # an index or a folder says so, too
     named = [_ids(entry, listing, constant) for entry in listing.entries]
     stated = [*named, *_with_and_without_issuer(studies.keys() - constant)]
-    known = {one for ids in named for one in ids}
-    visits, doubtful = _group_visits(known)
+    visits, doubtful = _group_visits({one for ids in named for one in ids}, listing)
     told, persons = _find_persons(stated), _find_persons([*stated, *visits])
     entries = [
         replace(entry, patient=persons[ids[0]].name if ids else "") for entry, ids in zip(listing.entries, named, strict=True)
@@ -114,15 +116,24 @@ def _exams_of_headers(listing: Listing) -> tuple[dict[str, set[str]], dict[str, 
     return studies, layout_ids
 
 
-def _group_visits(known: Iterable[Id]) -> tuple[list[list[Id]], list[list[Id]]]:
+def _group_visits(known: Iterable[Id], listing: Listing) -> tuple[list[list[Id]], list[list[Id]]]:
+    """Return ids that are one person's by their spelling, and those that may be, or that somebody keeps apart."""
     certain: list[list[Id]] = []
     doubtful: list[list[Id]] = []
-    by_kind: dict[str, list[str]] = defaultdict(list)
-    for kind, text in known:
-        by_kind[kind].append(text)
-    for kind, ids in sorted(by_kind.items()):
-        for groups, found in zip((certain, doubtful), group_visits(ids), strict=True):
-            groups += [[(kind, one) for one in group] for group in found]
+    splits: dict[str, set[str]] = defaultdict(set)
+    for entry in listing.entries:
+        splits[entry.patient].add(parse_split_name(entry.split) or UNLABELLED)
+    names = listing.folder_ids if listing.patient_ids else splits.keys()  # others are ids that somebody gave to patients
+    for kind in _KINDS:
+        found, maybe = group_visits(one for origin, one in known if origin == kind)
+        for group in found:
+            apart = len(set().union(*(splits[one] for one in group)) - {UNLABELLED}) > 1
+            joined = [] if kind != "layout" or apart else [one for one in group if one in names]
+            if len(joined) > 1:
+                certain.append([(kind, one) for one in joined])
+            if len(joined) < len(group):
+                doubtful.append([(kind, one) for one in group])
+        doubtful += [[(kind, one) for one in group] for group in maybe]
     return certain, doubtful
 
 
@@ -186,10 +197,10 @@ def _visit_warnings(visits: Iterable[Sequence[Id]], stated: Mapping[Id, _Person]
         return []
     ids = len(set[_Person]().union(*split))
     what = (
-        f"{ids} ids of patients, folders or files differ from another only in what names a visit, date or side, as 'visit2'; "
+        f"{ids} names of folders, cases or files differ from another only in what names a visit, as 'visit2'; "
         "those count as one patient."
     )
-    fix = "If they are different people, give them ids that do not differ so, in the column 'patient' of an index."
+    fix = f"If they are different people, say so {_IN_INDEX}: ids there are never joined."
     return [Finding.warning("ID-VISIT", what, fix)]
 
 
@@ -199,10 +210,10 @@ def _doubtful_visit_warnings(doubtful: Iterable[Sequence[Id]], persons: Mapping[
         return []
     ids = len(set[_Person]().union(*split))
     what = (
-        f"{ids} ids of patients, folders or files differ from another only in a number or date at the end, and count as {ids} "
-        "patients: if they are visits or slices, one person may both train and test."
+        f"{ids} ids of patients, folders or files differ from another only in a word, date, letter or number, and count as "
+        f"{ids} patients: if they are visits, sides or slices, one person may both train and test."
     )
-    fix = "If so, say who is who in an index with the columns 'image', 'label' and 'patient'."
+    fix = f"If so, say who is who {_IN_INDEX}."
     return [Finding.warning("ID-VISIT", what, fix)]
 
 

@@ -1,11 +1,12 @@
-"""Visits: ids that are equal but for a word, date or number that tells examinations of one person apart."""
+"""Visits: ids that are equal but for what tells examinations of one person apart."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
@@ -13,37 +14,43 @@ from medfl.data.patient_ids import join_issuer, split_issuer
 
 _MAX_VISITS = 12  # of one person; more that are alike may be numbered people
 _NEARLY_ALL = 0.9  # share of ids from which on their beginning names a study or a hospital
-_SIGNS = r"[_\-. ()]"
-_COUNTED_WORDS = (  # behind which a number counts visits
-    *("visit", "visite", "visita", "session", "sess", "ses", "timepoint", "time-point", "time_point", "tp"),
-    *("followup", "follow-up", "follow_up", "fup", "fu", "retest", "screening"),
+_FEW_KINDS = 4  # different words behind ids, as those of views, that may be found even where there are fewer people
+_LONG_NUMBER = re.compile(r"\d{5}")  # no number of a hospital
+_MAX_PARTS = 3  # that may follow the id of a person
+_SIGNS = r"[_\-. ()/]"
+_COUNTED = r"(?:visit[ea]?|session|sess|ses|time[\-_ ]?point|follow[\-_ ]?up)"
+_NUMBER = r"(?:[dmvwy]?\d{1,8}|[a-e]|one|two|three)"
+_VISIT = re.compile(  # the name of a part of a path, before the rest of a name, or behind something
+    rf"^(?:ses-[a-z0-9]+|{_COUNTED}(?:[_\-. ]?{_NUMBER})?|baseline)(?={_SIGNS}+\w)"
+    rf"|(?:(?<=.){_SIGNS}+|(?<=\d))(?:ses-[a-z0-9]+|{_COUNTED}(?:[_\-. ]*{_NUMBER})?|baseline\d{{0,2}})(?=$|{_SIGNS})",
+    re.IGNORECASE,
 )
-_OTHER_WORDS = ("baseline", "bl", "first", "second", "third", "preop", "pre", "postop", "post", "left", "right")
-_WORDS = (*_COUNTED_WORDS, *_OTHER_WORDS)
-_COUNTED, _OTHER = ("|".join(map(re.escape, sorted(words, reverse=True))) for words in (_COUNTED_WORDS, _OTHER_WORDS))
-_WORD = rf"(?:(?:{_COUNTED})(?:{_SIGNS}*(?:\d{{1,3}}|[a-e]|one|two|three))?|(?:{_OTHER})\d{{0,2}})"
-_FIRST_WORD = rf"(?:(?:{_COUNTED})(?:{_SIGNS}?\d{{1,2}})?|(?:{_OTHER}))"
-_LETTERS = (
-    r"(?:(?:vis|v|t|scan|exam|month|week|year|day|mo|m|w|y|d)[_\-. ]?\d{1,4}|"
-    r"\d{1,3}[_\-. ]?(?:months?|weeks?|days?|mo|m|w|y|d)|l|r)"
-)
+_VISIT_NUMBER = re.compile(rf"(?<=\d){_SIGNS}*v(?:is)?[_\-]?(\d{{1,2}})(?=$|{_SIGNS})", re.IGNORECASE)
 _DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9][0-9]"
-_DATE = rf"(?:{_YEAR}[_\-.]?{_MONTH}[_\-.]?{_DAY}(?:[_\-. t]?\d{{4,6}})?|{_DAY}[_\-.]{_MONTH}[_\-.]{_YEAR})"
-_NAMED = re.compile(  # alone in a part of a path, before the rest of a name, or behind something
-    rf"^{_FIRST_WORD}$|^{_FIRST_WORD}(?={_SIGNS}+\w)|(?:(?<=.){_SIGNS}+|(?<=\d)){_WORD}(?=$|{_SIGNS})",
+_DATE = (
+    rf"(?:{_YEAR}[_\-.]?{_MONTH}[_\-.]?{_DAY}(?:[_\-. t]?\d{{4,6}})?|{_DAY}[_\-.]{_MONTH}[_\-.]{_YEAR}|{_DAY}{_MONTH}{_YEAR})"
+)
+_SIDE = "left|right|od|os|pre|post|preop|postop"
+_TIME = r"(?:scan|exam|months?|weeks?|years?|days?|mo|wk|yr|[mwydt]p?|fu|bl)"
+_TIME_OR_SIDE = re.compile(
+    rf"(?<=\w){_SIGNS}+(?:{_DATE}|{_SIDE}|[lr]|bl|(?!t[12](?:$|{_SIGNS})){_TIME}[_\-. ]?\d{{1,4}}|\d{{1,3}}[_\-. ]?{_TIME})(?=$|{_SIGNS})",
     re.IGNORECASE,
 )
-_DATED = re.compile(
-    rf"(?<=[^\W_]){_SIGNS}+{_DATE}(?=$|{_SIGNS})|(?<=\d){_SIGNS}+{_LETTERS}(?=$|{_SIGNS})|(?<=\d)[vt]\d{{1,2}}$",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"(?<=[^\W_])[_\-]\d{1,3}$")
-_UID = re.compile(r"\d+(\.\d+){3,}")
+_UID = r"\d+(?:\.\d+){3,}|[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}"
+_PART = re.compile(rf"(?P<uid>{_UID})|(?P<date>{_DATE})(?![^\W_])|[^\W_]+", re.IGNORECASE)
+_LETTER_BEHIND = re.compile(r"([^\W\d_]*\d+)[^\W\d_]", re.IGNORECASE)  # P12a, P12b
+_INNER = re.compile(rf"(?:^|(?<={_SIGNS}))({_DATE}|{_SIDE}){_SIGNS}+(?=.)", re.IGNORECASE)
+_PERSON = re.compile(r"p|pt|pat|patients?|sub|subj|subjects?|cases?|id|proband|volunteer|vol|control|ctrl|participant")
+_NO_EXAM = re.compile(rf"(?!{_DATE}|{_UID})(?:[^\W\d_][_\-. ]?\d{{3,}}|\d+)(?![^\W_])")  # counts both
+_CALENDAR = re.compile(rf"{_YEAR}(?:{_MONTH}{_DAY})?")
+_DIGIT = re.compile(r"\d")
+_SPREADSHEET = re.compile(r"(?<=\d)\.0+$")  # what one makes of a number
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _SUFFIXES = (*NIFTI_SUFFIXES, *IMAGE_SUFFIXES)
 
 
 def group_visits(ids: Iterable[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """Group ids that say themselves that they are visits, or sides, of one person; and those that may be.
+    """Group ids that say themselves that they are visits of one person; and those that may be parts of what one person has.
 
     Parameters
     ----------
@@ -53,25 +60,26 @@ def group_visits(ids: Iterable[str]) -> tuple[list[list[str]], list[list[str]]]:
     Returns
     -------
     certain : list of list of str
-        Ids that are equal but for a word as ``visit2``, ``ses-2``, ``baseline`` or ``left``, or, where there are few, for a
-        date or a letter with a number, as ``V2``.
+        Ids that are equal but for a word as ``visit2``, ``ses-2`` or ``baseline``, or a ``V2`` behind a digit.
     doubtful : list of list of str
-        Ids that are equal but for a number, or for a date or letter where there are many: visits, or numbered people.
+        Ids that have a beginning with a digit in common, and behind it a word, a date, a letter or a number: visits, sides,
+        slices, or numbered people.
 
     Examples
     --------
     >>> group_visits(["P0_visit1", "P0_V2", "P1/ses-1/a.nii.gz", "P1/ses-2/a.nii.gz", "A1-000", "A1-001"])
     ([['P0_V2', 'P0_visit1'], ['P1/ses-1/a.nii.gz', 'P1/ses-2/a.nii.gz']], [['A1-000', 'A1-001']])
     """
-    known = sorted(set(ids))
-    certain, doubtful = [], []
-    for group in _group(known, _strip_visit):
-        if len(group) <= _MAX_VISITS:
-            certain.append(group)
-        else:
-            doubtful.append(group)
-            certain += [named for named in _group(group, _strip_words) if _has_digit(_strip_words(named[0]))]
-    return certain, doubtful + _group_counted(known)
+    names = [_Name.of(one) for one in sorted(set(ids))]
+    certain = _group_named(names)
+    told = {frozenset(group) for group in certain}
+    doubtful: list[list[str]] = []
+    parts = [list(_PART.finditer(name.text)) for name in names]
+    for ends in (_find_inner_ends(names), *(_find_last_ends(names, parts, count) for count in range(_MAX_PARTS + 1))):
+        groups = [group for group in _group_doubtful(ends, len(names)) if frozenset(group) not in told]
+        told |= set(map(frozenset, groups))
+        doubtful += groups
+    return certain, doubtful
 
 
 def names_visit(text: str) -> bool:
@@ -82,70 +90,153 @@ def names_visit(text: str) -> bool:
     >>> [names_visit(text) for text in ("visit1", "V2", "2024-05-17", "baseline", "T1", "1", "P001", "")]
     [True, True, True, True, False, False, False, False]
     """
-    sequence = any(part.lower() in ("t1", "t2") for part in re.split(_SIGNS, text))
-    return bool(text) and not sequence and _strip_visit(f"0_{text}") == "0"
+    return bool(text) and _strip(f"0_{text}", _VISIT, _VISIT_NUMBER, _TIME_OR_SIDE) == "0"
 
 
-def _group_counted(ids: Sequence[str]) -> list[list[str]]:
-    """Return ids that are equal but for a number at the end, unless it may well count people."""
-    groups = [group for group in _group(ids, _strip_count) if len(group) < _NEARLY_ALL * len(ids)]
-    several = len(groups) > 2  # as images of several people; people are numbered once, or at each of a few hospitals
-    return [group for group in groups if several or len(group) <= _MAX_VISITS]
+@dataclass(frozen=True)
+class _Name:
+    """An id, and what it says without the ending of a file and the issuer."""
+
+    whole: str
+    text: str
+    rest: str
+
+    @classmethod
+    def of(cls, whole: str) -> _Name:
+        number, issuer = split_issuer(whole)
+        folded = number.lower()
+        suffix = next((end for end in _SUFFIXES if folded.endswith(end)), "")
+        text = _SPREADSHEET.sub("", number[: len(number) - len(suffix)])
+        return cls(whole, text, join_issuer(suffix or ".", issuer))
 
 
-def _group(ids: Iterable[str], strip: Callable[[str], str]) -> list[list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for one in ids:
-        groups[strip(one) or one].append(one)
-    return [group for group in groups.values() if len(group) > 1]
+class _End(NamedTuple):
+    """What tells an id apart from others that have all else, or a beginning, in common; in small letters."""
+
+    name: _Name
+    stem: str
+    text: str
 
 
-def _strip_visit(patient: str) -> str:
-    return _strip(patient, _strip_part)
+def _group_named(names: Sequence[_Name]) -> list[list[str]]:
+    """Return ids that are equal but for a visit; a ``V`` with a number only if there are no more than people."""
+    stems = {_strip(name.text, _VISIT, _VISIT_NUMBER) for name in names}
+    numbers = {int(found[1]) for name in names for found in _VISIT_NUMBER.finditer(name.text)}
+    patterns = (_VISIT, _VISIT_NUMBER) if len(numbers) <= len(stems) else (_VISIT,)
+    groups: dict[tuple[str, str], list[_Name]] = defaultdict(list)
+    for name in names:
+        groups[_strip(name.text, *patterns) or name.text, name.rest].append(name)
+    return [
+        [name.whole for name in group]
+        for (stem, _), group in groups.items()
+        if len({name.text for name in group}) > 1 and (len(group) <= _MAX_VISITS or _has_digit(stem))
+    ]
 
 
-def _strip_words(patient: str) -> str:
-    return _strip(patient, _strip_words_of_part)
-
-
-def _strip_count(patient: str) -> str:
-    stem = _strip(patient, lambda part: _NUMBER.sub("", part))
-    return stem if stem != patient and _has_digit(stem) else ""
+def _strip(text: str, *patterns: re.Pattern[str]) -> str:
+    """Return a text without what patterns find in the parts of its path; one that is a UID is left as it is."""
+    for pattern in patterns:
+        if pattern.search(text) and not re.search(_UID, text):
+            while (shorter := pattern.sub("", text).strip("_-. ()/")) != text:
+                text = shorter
+    return text
 
 
 def _has_digit(text: str) -> bool:
-    return any(sign.isdigit() for sign in text)
+    return _DIGIT.search(text) is not None
 
 
-def _strip(patient: str, strip_part: Callable[[str], str]) -> str:
-    """Return an id without what `strip_part` takes from each part of its path, but with endings of files."""
-    number, issuer = split_issuer(patient)
-    stems, parts = "", []
-    for part in number.split("/"):
-        suffix = _find_suffix(part)
-        stem = part.removesuffix(suffix)
-        shorter = stem if _UID.fullmatch(stem) else strip_part(stem)
-        shorter = stem if shorter == stem else shorter.strip("_-. ()")
-        stems += shorter
-        parts.append(f"{shorter}{suffix}")
-    return join_issuer("/".join(filter(None, parts)), issuer) if stems else ""
+def _find_inner_ends(names: Iterable[_Name]) -> Iterator[_End]:
+    """Yield what ids hold before their end, of dates and sides; behind a date, a short number counts what came on that day."""
+    for name in names:
+        found = [] if re.search(_UID, name.text) else [match[1] for match in _INNER.finditer(name.text)]
+        stem = _INNER.sub("", name.text)
+        dated = any(one[0].isdigit() for one in found)
+        if found and not (dated and stem.isdigit() and not _LONG_NUMBER.search(stem)):
+            yield _End(name, stem.casefold(), " ".join(found).casefold())
+        else:
+            yield _End(name, name.text.casefold(), "")
 
 
-def _find_suffix(name: str) -> str:
-    """Return the ending of the name of an image file, empty for other names."""
-    folded = name.lower()
-    if not folded.endswith(_SUFFIXES):
-        return ""
-    return name[-len(next(suffix for suffix in _SUFFIXES if folded.endswith(suffix))) :]
+def _find_last_ends(names: Sequence[_Name], parts: Sequence[Sequence[re.Match[str]]], count: int) -> Iterator[_End]:
+    """Yield the last parts of ids, for a count of 0 a letter behind a number; an id with too few may be the stem of others."""
+    for name, theirs in zip(names, parts, strict=True):
+        start = len(name.text)
+        if not count and theirs and _LETTER_BEHIND.fullmatch(theirs[-1][0]):
+            start = theirs[-1].end() - 1
+        elif 0 < count < len(theirs):
+            start = theirs[-count].start()
+        yield _End(name, name.text[:start].rstrip("_-. ()/").casefold(), name.text[start:].casefold())
 
 
-def _strip_words_of_part(part: str) -> str:
-    folded = part.lower()
-    return _NAMED.sub("", part) if any(word in folded for word in _WORDS) else part
+def _group_doubtful(ends: Iterable[_End], count: int) -> list[list[str]]:
+    """Return ids that share a stem with a digit, where what follows it may well be of one person."""
+    groups: dict[tuple[str, str], list[_End]] = defaultdict(list)
+    for one in ends:
+        groups[one.stem, one.name.rest].append(one)
+    shared = [_drop_people(group) for group in groups.values() if len(group) > 1 and _has_digit(group[0].stem)]
+    shared = [group for group in shared if len({one.text for one in group}) > 1]
+    if not shared:
+        return []
+    counted = [group for group in shared if _counts(group)]
+    worded = [group for group in shared if not _counts(group)]
+    kinds = {re.sub(r"\d+", "", one.text) for group in worded for one in group}
+    stems = sum(_has_digit(stem) for stem, _ in groups)
+    few = len(kinds) <= max(_FEW_KINDS, stems)
+    found = [group for group in worded if (few or _is_long(group[0].stem)) and not _is_prefix_of_all(group, count)]
+    found += _select_counted(counted, stems, count)
+    return [[one.name.whole for one in group] for group in found]
 
 
-@lru_cache(maxsize=4096)
-def _strip_part(part: str) -> str:
-    while (shorter := _DATED.sub("", _strip_words_of_part(part))) != part:
-        part = shorter
-    return part
+def _drop_people(group: Iterable[_End]) -> list[_End]:
+    """Return ids but for those of which what follows, or what stands before it, says that it is a person."""
+
+    def names_person(one: _End) -> bool:
+        words = re.split(r"[\W_]+", one.stem)[-1], re.split(r"[\W\d_]", one.text)[0]
+        return bool(one.text) and any(map(_PERSON.fullmatch, words))
+
+    return [one for one in group if not names_person(one)]
+
+
+def _counts(group: Iterable[_End]) -> bool:
+    """Return whether what follows is a number, or a letter with a long one, and not always a year."""
+    texts = [one.text for one in group if one.text]
+    return any(map(_NO_EXAM.match, texts)) and not all(_CALENDAR.fullmatch(text) for text in texts)
+
+
+def _is_prefix_of_all(group: Sequence[_End], count: int) -> bool:
+    """Return whether nearly all ids begin so, as with the name of a study; a few with words behind it may still be a person."""
+    if len(group) < _NEARLY_ALL * count:
+        return False
+    return _counts(group) or len(group) > _MAX_VISITS or any(re.match(r"[^\W\d_]\d", one.text) for one in group)
+
+
+def _number_part(stem: str) -> str:
+    """Return the last part of a stem that holds a digit."""
+    return [part for part in re.split(r"[\W_]+", stem) if _has_digit(part)][-1]
+
+
+def _is_long(stem: str) -> bool:
+    part = _number_part(stem)
+    return bool(_LONG_NUMBER.search(part)) and not _CALENDAR.fullmatch(part)
+
+
+def _select_counted(groups: Sequence[list[_End]], stems: int, count: int) -> list[list[_End]]:
+    """Return groups with numbers behind their stems, unless the stems may well be hospitals or years, and the numbers people.
+
+    A long number is a person's, and so is one with more digits than the numbers behind it, if there are as many such stems.
+    """
+    groups = [group for group in groups if not _is_prefix_of_all(group, count)]
+    ends = len({_ZEROS.sub("", one.text) for group in groups for one in group})
+    calendar = all(_CALENDAR.search(_number_part(group[0].stem)) for group in groups)
+    found = []
+    for group in groups:
+        part = _number_part(group[0].stem)
+        if part.isdigit():
+            width = max(sum(map(str.isdigit, one.text)) for one in group)
+            likely = width < len(part) and stems >= ends
+        else:
+            likely = len(groups) > 2 or len(group) <= _MAX_VISITS
+        if _is_long(group[0].stem) or (likely and not calendar):
+            found.append(group)
+    return found

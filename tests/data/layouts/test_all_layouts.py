@@ -278,7 +278,7 @@ def test_ids_of_headers_are_compared_in_every_layout(
     ):
         cohort = read_series(tmp_path / str(n), write, patients, make_site, classes)
         assert told_of_ids(cohort) == told
-        assert sizes_of(cohort) == ([1, 1, 2] if "P0_visit1" in patients else [1, 1, 1, 1])
+        assert sizes_of(cohort) == [1, 1, 1, 1]
         assert not any(patient in str(cohort.findings) for patient in patients if len(patient) > 2)
 
 
@@ -319,15 +319,38 @@ VISITS = [Exam("P0_visit1", 0), Exam("P0_visit2", 1), Exam("P0_V3", 2), Exam("P1
 
 
 @pytest.mark.parametrize("write", [csv_of_volumes, folders_of_volumes, nnunet, msd])
-def test_visits_in_names_are_of_one_patient_and_bars_are_letters(
+def test_visits_in_names_are_of_one_patient_unless_an_index_says_who_is_who(
     tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, write: Writer
 ) -> None:
     root = tmp_path / "data"
-    cohort = read_cohort(make_site(root, **write(root, save_nifti, VISITS)), make_study())
-    assert sizes_of(cohort) == [1, 1, 1, 3]
-    assert told_of_ids(cohort) == {"ID-VISIT": 1}
+    options = write(root, save_nifti, VISITS)
+    cohort = read_cohort(make_site(root, **options), make_study())
+    joined = write is not csv_of_volumes
+    assert sizes_of(cohort) == ([1, 1, 1, 3] if joined else [1] * 6)
+    assert told_of_ids(cohort) == {"ID-VISIT": 2 if joined else 1}
     splits = assign_splits(cohort.cases, make_study())
-    assert len({(case.patient, splits[case.name]) for case in cohort.cases}) == 4
+    assert len({(case.patient, splits[case.name]) for case in cohort.cases}) == len({case.patient for case in cohort.cases})
+    if joined:
+        whose = "patient,split" if write is folders_of_volumes else "case,patient"
+        rows = [f"{exam.patient},{'train' if 'split' in whose else exam.patient}" for exam in VISITS]
+        (root / "index.csv").write_text("\n".join([whose, *rows]))
+        cohort = read_cohort(make_site(root, **options), make_study())
+        assert sizes_of(cohort) == [1] * 6
+        assert told_of_ids(cohort) == {"ID-VISIT": 1}
+
+
+@pytest.mark.parametrize("write", [folders_of_volumes, nnunet, msd])
+def test_visits_in_names_whom_an_index_puts_into_two_splits_are_not_joined(
+    tmp_path: Path, save_nifti: Writer, make_site: SiteMaker, make_study: StudyMaker, write: Writer
+) -> None:
+    root = tmp_path / "data"
+    options = write(root, save_nifti, VISITS)
+    for second, sizes in (("test", [1] * 6), ("train", [1, 1, 1, 3]), ("unlabelled", [1, 1, 1, 2])):
+        rows = [f"{exam.patient},{second if 'visit2' in exam.patient else 'train'}" for exam in VISITS]
+        (root / "index.csv").write_text("\n".join(["case,split", *rows]))
+        cohort = read_cohort(make_site(root, **options), make_study())
+        assert (len(cohort.cases), sizes_of(cohort)) == (sum(sizes), sizes)
+        assert told_of_ids(cohort) == {"ID-VISIT": 1 if second == "test" else 2}
 
 
 def test_a_table_finds_folders_with_bars(
