@@ -282,3 +282,54 @@ def test_copies_with_equal_masks_at_other_places_are_one_case(
     assert (len(cohort.cases), codes(cohort)) == (2, {"CASE-DUP": 1})
     index_of(root, "i0.png,m0.png,P", "backup/i0.png,backup/m1.png,P", "i1.png,m1.png,Q")
     assert "CASE-CONFLICT" in codes(read_cohort(make_site(root), study))
+
+
+TRIALS = {
+    "two numbers around a letter": [f"10-D-{n:04}" for n in range(8)],
+    "year and letter": [f"2021_T{n:03}" for n in range(8)],
+    "few of two sites": ["1-M1", "1-M2", "1-M3", "2-M1", "2-M2", "2-M3", "3-M1", "3-M2"],
+    "women and men": ["101-W-05", "101-M-07", "102-W-05", "102-M-07", "103-W-01", "103-M-02", "103-W-03", "104-W-04"],
+    "initials and days of birth": [f"{'MAP'[n % 3]}_196{n}0303" for n in range(8)],
+    "numbers and days of birth": [f"{n // 2:02}_196{n}0303" for n in range(8)],
+    "visits, as it seems": [f"P{n // 2}_visit{n % 2}" for n in range(8)],
+}
+
+
+@pytest.mark.parametrize("ids", TRIALS.values(), ids=TRIALS.keys())
+@pytest.mark.parametrize("with_split", [True, False])
+def test_patients_of_an_index_are_never_joined_by_their_spelling(
+    tmp_path: Path, make_site: SiteMaker, flat: Study, ids: list[str], with_split: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(8):
+        save_picture(tmp_path / "data" / f"{n}.png", rng.integers(0, 255, (8, 8)))
+    rows = [f"{n}.png,{('benign', 'malignant')[n % 2]},{one}" for n, one in enumerate(ids)]
+    splits = [f",{'test' if n > 5 else 'train'}" if with_split else "" for n in range(8)]
+    columns = "image,label,patient" + (",split" if with_split else "")
+    index_of(tmp_path / "data", *map("".join, zip(rows, splits, strict=True)), columns=columns)
+    cohort = read_cohort(make_site(tmp_path / "data"), flat)
+    assert len({case.patient for case in cohort.cases}) == 8
+    assert codes(cohort).keys() <= {"ID-VISIT"}
+
+
+@pytest.mark.parametrize(
+    ("names", "patients", "told"),
+    [
+        ([f"IMG_2024051{n}.png" for n in range(8)], 8, 0),
+        ([f"{side}/00{n}.png" for n in range(4) for side in ("left", "right")], 8, 1),
+        ([f"P{n // 2}/2020010{n + 1}/img.png" for n in range(8)], 8, 1),
+        ([f"visit{n % 2}/P{n // 2}.png" for n in range(8)], 4, 1),
+        ([f"benign/P{n}.png" if n < 4 else f"malignant/P{n - 4}.png" for n in range(8)], 8, 0),
+    ],
+)
+def test_files_without_patients_are_joined_for_visits_only(
+    tmp_path: Path, make_site: SiteMaker, flat: Study, names: list[str], patients: int, told: int
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in names:
+        save_picture(tmp_path / "data" / name, rng.integers(0, 255, (8, 8)))
+    rows = [f"{name},{('benign', 'malignant')[n // 2 % 2]}" for n, name in enumerate(names)]
+    index_of(tmp_path / "data", *rows, columns="image,label")
+    cohort = read_cohort(make_site(tmp_path / "data", patient=""), flat)
+    assert len({case.patient for case in cohort.cases}) == patients
+    assert codes(cohort) == ({"ID-VISIT": 1} if told else {})
