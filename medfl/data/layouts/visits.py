@@ -16,6 +16,9 @@ _MAX_VISITS = 12  # of one person; more that are alike may be numbered people
 _NEARLY_ALL = 0.9  # share of ids from which on their beginning names a study or a hospital
 _FEW_KINDS = 4  # different words behind ids, as those of views, that may be found even where there are fewer people
 _LONG_NUMBER = re.compile(r"\d{5}")  # no number of a hospital
+_HOSPITAL = 3  # digits, below which a number is more likely a hospital's
+_RARELY = 3  # images of a person on average; a hospital or a year has more
+_MANY = 10  # short numbers in the beginnings of ids, which are those of more hospitals or years than one has
 _MAX_PARTS = 3  # that may follow the id of a person
 _SIGNS = r"[_\-. ()/]"
 _COUNTED = r"(?:visit[ea]?|session|sess|ses|time[\-_ ]?point|follow[\-_ ]?up)"
@@ -25,26 +28,28 @@ _VISIT = re.compile(  # the name of a part of a path, before the rest of a name,
     rf"|(?:(?<=.){_SIGNS}+|(?<=\d))(?:ses-[a-z0-9]+|{_COUNTED}(?:[_\-. ]*{_NUMBER})?|baseline\d{{0,2}})(?=$|{_SIGNS})",
     re.IGNORECASE,
 )
-_VISIT_NUMBER = re.compile(rf"(?<=\d){_SIGNS}*v(?:is)?[_\-]?(\d{{1,2}})(?=$|{_SIGNS})", re.IGNORECASE)
+_VISIT_NUMBER = re.compile(rf"(?<=\d){_SIGNS}*v(?:is)?[_\-]?(\d{{1,2}})(?!\.\d)(?=$|{_SIGNS})", re.IGNORECASE)
 _DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9][0-9]"
 _DATE = (
     rf"(?:{_YEAR}[_\-.]?{_MONTH}[_\-.]?{_DAY}(?:[_\-. t]?\d{{4,6}})?|{_DAY}[_\-.]{_MONTH}[_\-.]{_YEAR}|{_DAY}{_MONTH}{_YEAR})"
 )
 _SIDE = "left|right|od|os|pre|post|preop|postop"
 _TIME = r"(?:scan|exam|months?|weeks?|years?|days?|mo|wk|yr|[mwydt]p?|fu|bl)"
+_T1 = rf"t[12](?:$|{_SIGNS})"  # a sequence of MR
 _TIME_OR_SIDE = re.compile(
-    rf"(?<=\w){_SIGNS}+(?:{_DATE}|{_SIDE}|[lr]|bl|(?!t[12](?:$|{_SIGNS})){_TIME}[_\-. ]?\d{{1,4}}|\d{{1,3}}[_\-. ]?{_TIME})(?=$|{_SIGNS})",
+    rf"(?<=\w){_SIGNS}+(?:{_DATE}|{_SIDE}|[lr]|bl|(?!{_T1}){_TIME}[_\-. ]?\d{{1,4}}|\d{{1,3}}[_\-. ]?{_TIME})(?=$|{_SIGNS})",
     re.IGNORECASE,
 )
 _UID = r"\d+(?:\.\d+){3,}|[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}"
 _PART = re.compile(rf"(?P<uid>{_UID})|(?P<date>{_DATE})(?![^\W_])|[^\W_]+", re.IGNORECASE)
-_LETTER_BEHIND = re.compile(r"([^\W\d_]*\d+)[^\W\d_]", re.IGNORECASE)  # P12a, P12b
+_LETTER_BEHIND = re.compile(rf"([^\W\d_]*\d+)(?:[^\W\d_]|{_SIDE})", re.IGNORECASE)  # P12a, P12left
 _INNER = re.compile(rf"(?:^|(?<={_SIGNS}))({_DATE}|{_SIDE}){_SIGNS}+(?=.)", re.IGNORECASE)
 _PERSON = re.compile(r"p|pt|pat|patients?|sub|subj|subjects?|cases?|id|proband|volunteer|vol|control|ctrl|participant")
+_PLACE = re.compile(r"(?:site|cent(?:er|re)|hosp(?:ital)?|batch|fold|part|set|study|images?)\d+")  # as the end of a stem
 _NO_EXAM = re.compile(rf"(?!{_DATE}|{_UID})(?:[^\W\d_][_\-. ]?\d{{3,}}|\d+)(?![^\W_])")  # counts both
 _CALENDAR = re.compile(rf"{_YEAR}(?:{_MONTH}{_DAY})?")
 _DIGIT = re.compile(r"\d")
-_SPREADSHEET = re.compile(r"(?<=\d)\.0+$")  # what one makes of a number
+_SPREADSHEET = re.compile(r"(\d+)\.0+")  # what one makes of a number
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _SUFFIXES = (*NIFTI_SUFFIXES, *IMAGE_SUFFIXES)
 
@@ -106,7 +111,8 @@ class _Name:
         number, issuer = split_issuer(whole)
         folded = number.lower()
         suffix = next((end for end in _SUFFIXES if folded.endswith(end)), "")
-        text = _SPREADSHEET.sub("", number[: len(number) - len(suffix)])
+        text = number[: len(number) - len(suffix)]
+        text = plain[1] if (plain := _SPREADSHEET.fullmatch(text)) else text
         return cls(whole, text, join_issuer(suffix or ".", issuer))
 
 
@@ -162,8 +168,8 @@ def _find_last_ends(names: Sequence[_Name], parts: Sequence[Sequence[re.Match[st
     """Yield the last parts of ids, for a count of 0 a letter behind a number; an id with too few may be the stem of others."""
     for name, theirs in zip(names, parts, strict=True):
         start = len(name.text)
-        if not count and theirs and _LETTER_BEHIND.fullmatch(theirs[-1][0]):
-            start = theirs[-1].end() - 1
+        if not count and theirs and (letter := _LETTER_BEHIND.fullmatch(theirs[-1][0])):
+            start = theirs[-1].start() + len(letter[1])
         elif 0 < count < len(theirs):
             start = theirs[-count].start()
         yield _End(name, name.text[:start].rstrip("_-. ()/").casefold(), name.text[start:].casefold())
@@ -174,18 +180,22 @@ def _group_doubtful(ends: Iterable[_End], count: int) -> list[list[str]]:
     groups: dict[tuple[str, str], list[_End]] = defaultdict(list)
     for one in ends:
         groups[one.stem, one.name.rest].append(one)
-    shared = [_drop_people(group) for group in groups.values() if len(group) > 1 and _has_digit(group[0].stem)]
+    shared = [_drop_people(group) for group in groups.values() if len(group) > 1 and _may_be_person(group[0].stem)]
     shared = [group for group in shared if len({one.text for one in group}) > 1]
     if not shared:
         return []
     counted = [group for group in shared if _counts(group)]
     worded = [group for group in shared if not _counts(group)]
     kinds = {re.sub(r"\d+", "", one.text) for group in worded for one in group}
-    stems = sum(_has_digit(stem) for stem, _ in groups)
-    few = len(kinds) <= max(_FEW_KINDS, stems)
+    stems = [stem for stem, _ in groups if _has_digit(stem)]
+    few = len(kinds) <= max(_FEW_KINDS, len(stems))
     found = [group for group in worded if (few or _is_long(group[0].stem)) and not _is_prefix_of_all(group, count)]
     found += _select_counted(counted, stems, count)
     return [[one.name.whole for one in group] for group in found]
+
+
+def _may_be_person(stem: str) -> bool:
+    return _has_digit(stem) and not _PLACE.fullmatch(_number_part(stem))
 
 
 def _drop_people(group: Iterable[_End]) -> list[_End]:
@@ -221,22 +231,24 @@ def _is_long(stem: str) -> bool:
     return bool(_LONG_NUMBER.search(part)) and not _CALENDAR.fullmatch(part)
 
 
-def _select_counted(groups: Sequence[list[_End]], stems: int, count: int) -> list[list[_End]]:
-    """Return groups with numbers behind their stems, unless the stems may well be hospitals or years, and the numbers people.
+def _select_counted(groups: Sequence[list[_End]], stems: Sequence[str], count: int) -> list[list[_End]]:
+    """Return groups with numbers behind their stems, unless those may well be hospitals or years, and the numbers people.
 
-    A long number is a person's, and so is one with more digits than the numbers behind it, if there are as many such stems.
+    Hospitals and years are short numbers. They are few, each with many people, and most numbers are of one hospital only.
     """
     groups = [group for group in groups if not _is_prefix_of_all(group, count)]
     ends = len({_ZEROS.sub("", one.text) for group in groups for one in group})
-    calendar = all(_CALENDAR.search(_number_part(group[0].stem)) for group in groups)
-    found = []
-    for group in groups:
-        part = _number_part(group[0].stem)
-        if part.isdigit():
-            width = max(sum(map(str.isdigit, one.text)) for one in group)
-            likely = width < len(part) and stems >= ends
-        else:
-            likely = len(groups) > 2 or len(group) <= _MAX_VISITS
-        if _is_long(group[0].stem) or (likely and not calendar):
-            found.append(group)
-    return found
+    years = all(_CALENDAR.fullmatch(_number_part(stem)) for stem in stems)
+    rarely = len(stems) >= _MANY and count <= _RARELY * len(stems)
+
+    def may_be_person(group: Sequence[_End]) -> bool:
+        stem = group[0].stem
+        part = _number_part(stem)
+        if _is_long(stem) or not part.isdigit():
+            return _is_long(stem) or len(groups) > 2 or len(group) <= _MAX_VISITS
+        longer = len(part) > max(sum(map(str.isdigit, one.text)) for one in group)
+        by_number = rarely and len(part) >= _HOSPITAL and stem.endswith(part)
+        recurring = len(stems) >= max(ends, 3) or (longer and len(stems) >= min(ends, _MANY))
+        return not years and (recurring or by_number)
+
+    return list(filter(may_be_person, groups))

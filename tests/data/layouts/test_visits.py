@@ -26,10 +26,12 @@ NUMBERS_BEHIND = [
     "00000013_000 00000013_001 00000013_002",
     "P00_1 P00_2",
     "001_1 001_2",
+    "1999_1 1999_2",
+    "P1999_1 P1999_2",
     "P12_T1 P12_T2",
+    "P12_v1.0 P12_v2.0",
     "P12_M00 P12_M12",
     "P12_day30 P12_d60",
-    "P12_v P12_c2",
 ]
 MAY_BE_ONE_PERSON = [
     "patient001_frame01 patient001_frame12",
@@ -41,6 +43,7 @@ MAY_BE_ONE_PERSON = [
     "P12_01012020 P12_01062020",
     "P00_20240517 P00_2024-06-01 P00_01.07.2024 P00_20240801-101500",
     "P12a P12b",
+    "P12left P12right",
     "TCGA-02-0001-01A TCGA-02-0001-11A",
     "patient00001/study1/view1_frontal.jpg patient00001/study2/view1_frontal.jpg",
     "p10/p10000032/s50414267/02aa804e-bde0afdd-112c0b34-7bc16630-4e384014 "
@@ -104,6 +107,9 @@ NUMBERED = {
     "KiTS": number("case_{:05}", 20),
     "MM-WHS": [*number("mr_train_{}_image", 9, start=1001), *number("ct_train_{}_image", 9, start=1001)],
     "FLARE": number("FLARE22_Tr_{:04}", 20),
+    "batches": number("batch{}/img{:03}.png", 2, 30),
+    "sites by name": number("site{}/{:03}.png", 4, 30),
+    "medical record numbers": number("{}", 30, start=1234567),
     "trial": number("NCT01234567-{:03}", 20),
     "five of one series": number("case1_{}", 5),
 }  # fmt: skip
@@ -146,6 +152,12 @@ def test_many_of_one_person() -> None:
     slices = [f"P{patient}_{n}.png" for patient in range(4) for n in range(30)]
     certain, doubtful = group_visits(slices)
     assert (certain, [len(group) for group in doubtful]) == ([], [30, 30, 30, 30])
+    for end in ("{}_M{:03}", "{}_{:04}", "{}-{:06}"):
+        assert len(group_visits(number(end, 4, 3, start=101))[1]) == 4
+    accessions = [f"{n // 2:04}_{12345678 + 7 * n}" for n in range(40)]
+    assert [len(group) for group in group_visits(accessions)[1]] == [2] * 20
+    slices = [f"{patient:03}_{n:02}.png" for patient in range(12) for n in range(30)]
+    assert [len(group) for group in group_visits(slices)[1]] == [30] * 12
     visits = [f"A1_visit{n}" for n in range(20)]
     assert group_visits(visits)[0] == [sorted(visits)]
     assert group_visits([f"study_visit{n}" for n in range(20)])[0] == []
