@@ -30,6 +30,7 @@ from medfl.site import ensure_secret
 from tests.privacy import pictures
 
 MARK = "ZQXCAN"  # nothing else in a run can hold it by chance
+NAME = MARK.title()  # as people write names of people
 CLASS = "ZQXSEGMENT"  # the name of a class, which a site that infers its classes is told on its own screen
 SEED = 5
 _UID, _CANARY_UID = "1.2.826.0.1.3680043.8.498.", "1.2.840.994137.31337."
@@ -217,7 +218,7 @@ def _folders_site(folder: Path) -> None:
 
 
 def _csv_site(folder: Path) -> None:
-    rows = [f"image,label,patient,{MARK}"]
+    rows = [f"image,label,patient,{MARK},Reader {NAME}"]
     for number in range(1, 7):
         image, label = _nifti_patient(folder / "data" / f"{MARK}{number}", number, ".nii")
         rows.append(f"{MARK}{number}/{image.name},{MARK}{number}/{label.name},{MARK} patient {number},{MARK} note")
@@ -251,8 +252,10 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     _folders_site(root / "south")
     _csv_site(root / "west")
     _pictures_site(root.parent / f"{root.name}-pictures")
-    (root / "lost" / "data" / "index.csv").write_text(f"{MARK},{MARK}2\n{MARK},{MARK}\n")
+    # without a header, and one of its cells is what a column may be called
+    (root / "lost" / "data" / "index.csv").write_text(f"{MARK}0.png,{NAME} Doe,case\n{MARK}1.png,Anna {NAME},control\n")
     canaries.add("text", MARK)
+    canaries.add("name", NAME)
     canaries.add("class", CLASS)
     canaries.add("uid", _CANARY_UID)
     canaries.add("date", _DATE)

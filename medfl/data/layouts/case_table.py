@@ -61,7 +61,7 @@ def names_patients_of_cases(table: Table, site: Site, cases: Collection[str]) ->
     if case and patient:
         return True
     if wanted != SiteData().patient:
-        find_column(table.columns, wanted, "patient")
+        find_column(table.columns, wanted, "patient", rows=table.rows)
     of_cases = patient and any(case_of_cell(cell, cases) in cases for cell in get_column(table, patient))
     others = [name for name in table.columns if not fold_column(name).startswith(CASE_COLUMN) and name != patient]
     if (patient and not of_cases) or find_person_columns(others):

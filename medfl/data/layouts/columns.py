@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from medfl.data.layouts.shown_values import is_plain_value
+from medfl.data.layouts.shown_values import is_plain_value, names_person, seems_data
 from medfl.data.spelling import fold_column, fold_name
 from medfl.errors import DataError
 
@@ -36,9 +36,10 @@ _SYNONYMS = {
     ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "
     "labelledclasses labeledclasses",
 }
-_ROLE_WORDS = {"label": frozenset(("mask", "masks", "seg", "segmentation", "label"))}  # in a longer name: lung_mask
+_ROLE_WORDS = {"label": frozenset(("mask", "masks", "seg", "segmentation", "label", "labels"))}  # in a longer name: lung_mask
 _OTHER_WORDS = {"annotator", "annotators", "rows", "row", "columns", "column"}  # near to a column's name, and something else
 _USUAL_FOLDED = frozenset(map(fold_column, _USUAL_COLUMNS))
+_ENOUGH = 10  # rows, in which a word of the first one, were it a value, would have come again
 _SURNAME = 5  # capitals in a row from which on a word may be one; fewer are a code, such as BMI or PSA
 _SHORT = 5  # letters, below which one other letter makes another word
 _LONG = 8  # letters, from which on two may be wrong
@@ -49,7 +50,9 @@ def has_column(columns: Collection[str], name: str) -> bool:
     return any(fold_name(column) == fold_name(name) for column in columns)
 
 
-def find_column(columns: Sequence[str], name: str, what: str = "", section: str = "data") -> str:
+def find_column(
+    columns: Sequence[str], name: str, what: str = "", section: str = "data", *, rows: Sequence[Mapping[str, str]]
+) -> str:
     """Return the column that a name means, as the table has it; the case of letters does not count.
 
     Parameters
@@ -62,6 +65,8 @@ def find_column(columns: Sequence[str], name: str, what: str = "", section: str 
         The key that names it, for the message.
     section : str
         Table that the key is written in, for the message.
+    rows : sequence of mapping
+        Cells below, by which `show_columns` tells whether names may be repeated.
 
     Raises
     ------
@@ -73,11 +78,11 @@ def find_column(columns: Sequence[str], name: str, what: str = "", section: str 
         return found[0]
     if found:
         raise _twins_error(found)
-    fix = [describe_columns(columns, name, what)]
+    fix = [describe_columns(columns, name, what, rows=rows)]
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
     elif what:
-        meant = _find_meant(columns, name, what)
+        meant = _find_meant(columns, name, what, rows)
         fix.append(f'Set {what} = "{meant[0] if meant else "..."}" in [{section}].')
     hint = f" ({what})" if what else ""
     raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))
@@ -119,22 +124,26 @@ def refuse_misspelt_columns(columns: Sequence[str], known: Collection[str]) -> N
         find_optional_column(columns if has_column(columns, name) else rest, name)
 
 
-def describe_columns(columns: Sequence[str], wanted: str, role: str = "") -> str:
+def describe_columns(columns: Sequence[str], wanted: str, role: str = "", *, rows: Sequence[Mapping[str, str]]) -> str:
     """Return a sentence with the columns that there are, and the one that was probably meant.
 
-    Names of columns are repeated only if one of them is usual for a header: in a table without a header they are a patient.
+    Names of columns are repeated only if they are those of a header: in a table without a header they are a patient.
     """
-    plain = [name for name, shown in show_columns(columns).items() if shown == name]
+    plain = _plain_names(columns, rows)
     if not plain:
         return "None of its columns has a usual name: is its first row the names of the columns?"
     listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
-    meant = _find_meant(columns, wanted, role)
+    meant = _find_meant(columns, wanted, role, rows)
     return f"The index has: {listed}." + (f" Did you mean {meant[0]!r}?" if meant else "")
 
 
-def _find_meant(columns: Sequence[str], wanted: str, role: str) -> list[str]:
+def _plain_names(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    return [name for name, shown in show_columns(columns, rows=rows).items() if shown == name]
+
+
+def _find_meant(columns: Sequence[str], wanted: str, role: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the columns that were probably meant, of those whose names may be shown."""
-    plain = [name for name, shown in show_columns(columns).items() if shown == name]
+    plain = _plain_names(columns, rows)
     return [*find_synonyms(plain, wanted), *find_synonyms(plain, role)]
 
 
@@ -154,11 +163,12 @@ def find_synonyms(columns: Collection[str], name: str) -> list[str]:
     return list(dict.fromkeys([*near, *meant]))
 
 
-def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequence[Mapping[str, str]] = ()) -> dict[str, str]:
+def show_columns(columns: Sequence[str], own: Collection[str] = (), *, rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return what columns can be called on a screen: their names, or where they stand if a name could be a patient's.
 
-    In a table without a header, the first row is a patient. Its cells pass for names only if one of them is a name that headers
-    usually have, and that is no value of its column; and then only plain words, which are no surname in capitals.
+    In a table without a header, the first row is a patient, and any of its cells may be a usual name, as the label ``case``.
+    Other names than the usual ones are shown only if this is certainly a header: no cell is like those below, and two names
+    are known, or one above many rows, files or numbers. And then only plain words, no surname in capitals, and no reader.
 
     Parameters
     ----------
@@ -171,16 +181,20 @@ def show_columns(columns: Sequence[str], own: Collection[str] = (), rows: Sequen
 
     Examples
     --------
-    >>> show_columns(["image", "DOE^JANE"]), show_columns(["Jane Doe", "F"])
-    ({'image': 'image', 'DOE^JANE': 'column 2'}, {'Jane Doe': 'column 1', 'F': 'column 2'})
+    >>> show_columns(["image", "label", "DOE^JANE"], rows=[])
+    {'image': 'image', 'label': 'label', 'DOE^JANE': 'column 3'}
+    >>> show_columns(["Jane Doe", "case"], rows=[])
+    {'Jane Doe': 'column 1', 'case': 'case'}
     """
-    known = _USUAL_FOLDED | set(map(fold_column, filter(None, own)))
-    usual = [name for name in columns if fold_column(name) in known and not any(_is_cell(name, row[name]) for row in rows)]
-    in_capitals = bool(usual) and all(map(str.isupper, usual))
-    return {
-        name: name if usual and (name in usual or _is_plain_name(name, in_capitals=in_capitals)) else f"column {k}"
-        for k, name in enumerate(columns, start=1)
-    }
+    settings = set(map(fold_column, filter(None, own)))
+    repeated = {name for name in columns if any(_is_cell(name, row[name]) for row in rows)}
+    usual = [name for name in columns if fold_column(name) in _USUAL_FOLDED | settings and name not in repeated]
+    known = {*usual, *(name for role in _SYNONYMS for name in find_synonyms(columns, role))}
+    sure = len(known) > 1 or any(len(rows) >= _ENOUGH or _are_data([row[name] for row in rows]) for name in known)
+    if sure and not repeated and not any(seems_data(name, [row[name] for row in rows]) for name in columns):
+        in_capitals = all(map(str.isupper, known))
+        usual += [name for name in columns if _is_plain_name(name, in_capitals=in_capitals)]
+    return {name: name if name in usual else f"column {k}" for k, name in enumerate(columns, start=1)}
 
 
 def count_column_names(names: Collection[str], own: Collection[str] = ()) -> int:
@@ -193,9 +207,14 @@ def _is_cell(name: str, cell: str) -> bool:
     return fold_name(cell) == fold_name(name)
 
 
+def _are_data(cells: Sequence[str]) -> bool:
+    """Return whether cells are of another form than names have: files, or with digits."""
+    return bool(cells) and all(seems_data(cell, ()) or any(map(str.isdigit, cell)) for cell in cells)
+
+
 def _is_plain_name(name: str, *, in_capitals: bool) -> bool:
     """Return whether a name is a few plain words; one in capitals may be a surname, unless all of the header is in capitals."""
-    if not _PLAIN_NAME.fullmatch(name) or not is_plain_value(name):
+    if not _PLAIN_NAME.fullmatch(name) or not is_plain_value(name) or names_person(name):
         return False
     return in_capitals or not any(word.isupper() and len(word) >= _SURNAME for word in re.findall(r"[A-Za-z]+", name))
 
@@ -211,12 +230,14 @@ def is_misspelt(column: str, name: str) -> bool:
 
     Examples
     --------
-    >>> is_misspelt("spilt", "split"), is_misspelt("split_2", "split"), is_misspelt("site", "split")
+    >>> is_misspelt("spilt", "split"), is_misspelt("split_2", "split"), is_misspelt("series_id", "series_uid")
     (True, False, False)
     """
     one, other = fold_column(column), fold_column(name)
     allowed = 0 if len(other) < _SHORT else 1 if len(other) < _LONG else 2
     if one in _OTHER_WORDS or one.rstrip("0123456789") == other:  # EchoTime2, split_1: one of several of the kind
+        return False
+    if one.endswith("id") and not one.endswith("uid") and other.endswith("uid"):  # a number in a system is no UID of DICOM
         return False
     return 0 < _count_edits(one, other, allowed) <= allowed
 

@@ -160,7 +160,7 @@ def require_usable_index(site: Site) -> None:
     if told and any(has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)):
         return
     what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
-    there = describe_columns(table.columns, site.data.image)
+    there = describe_columns(table.columns, site.data.image, rows=table.rows)
     fix = f'{there} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
     raise DataError("INDEX-COLUMN", what, fix)
 

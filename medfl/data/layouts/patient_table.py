@@ -203,7 +203,7 @@ def patient_column(table: Table, site: Site, prefix: str) -> str:
     named = site.data.patient or SiteData().patient
     if named == SiteData().patient:
         if prefix:
-            return find_column(table.columns, _PARTICIPANT)
+            return find_column(table.columns, _PARTICIPANT, rows=table.rows)
         if not has_column(table.columns, named) and has_column(table.columns, CASE_COLUMN):
             return CASE_COLUMN
     return named

@@ -115,7 +115,7 @@ def get_column(table: Table, name: str) -> list[str]:
     DataError
         ``INDEX-COLUMN``.
     """
-    column = find_column(table.columns, name)
+    column = find_column(table.columns, name, rows=table.rows)
     return [row[column] for row in table.rows]
 
 
@@ -153,9 +153,9 @@ def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data"
         ``INDEX-COLUMN``.
     """
     if "{" not in pattern:
-        column = find_column(table.columns, pattern, what, section)
+        column = find_column(table.columns, pattern, what, section, rows=table.rows)
         return [row[column] for row in table.rows]
-    columns = {name: find_column(table.columns, name, what, section) for name in _PLACEHOLDER.findall(pattern)}
+    columns = {name: find_column(table.columns, name, what, section, rows=table.rows) for name in pattern_columns(pattern)}
     return [
         _PLACEHOLDER.sub(lambda m, row=row: row[columns[m[1]]], pattern) if all(row[c] for c in columns.values()) else ""  # type: ignore[misc]
         for row in table.rows
@@ -215,7 +215,10 @@ def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str]
         if not equals or not name:
             fix = "Write column=a|b or column!=a|b, joined by semicolons."
             raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
-        column, wanted = find_column(table.columns, name, "where"), {value.strip() for value in values.split("|")}
+        column, wanted = (
+            find_column(table.columns, name, "where", rows=table.rows),
+            {value.strip() for value in values.split("|")},
+        )
         _refuse_other_spellings(table, column, wanted)
         found.append((column, wanted, drop))
     return found

@@ -166,7 +166,7 @@ def describe_table(
     """
     people = _read_people(table, patient)
     ids = {fold_id(person) for person in set(people)} - {""}
-    shown = show_columns(table.columns, (patient, label, *image), table.rows)
+    shown = show_columns(table.columns, (patient, label, *image), rows=table.rows)
     described = {}
     for name in table.columns:
         cells = _fold_cells([row[name] for row in table.rows])

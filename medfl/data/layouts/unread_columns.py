@@ -42,7 +42,7 @@ def unread_column_warnings(table: Table, settings: SiteData) -> list[Finding]:
     own = [name for part in parts for name in pattern_columns(part.strip())]
     read = set(map(fold_name, own))
     rest = [column for column in table.columns if fold_name(column) not in read]
-    shown = show_columns(table.columns, own, table.rows)
+    shown = show_columns(table.columns, own, rows=table.rows)
     warnings = _contradiction_warnings(table, rest, shown)
     if not has_column(table.columns, SPLIT_COLUMN) and table.rows:
         holding = [name for name in rest if holds_splits(table, name) or holds_splits_among_others(table, name)]

@@ -190,7 +190,7 @@ def read_value_table(path: Path) -> ValueNames:
     """
     try:
         table = read_table(path)
-        index, name = (find_column(table.columns, column) for column in (_INDEX_COLUMN, _NAME_COLUMN))
+        index, name = (find_column(table.columns, column, rows=table.rows) for column in (_INDEX_COLUMN, _NAME_COLUMN))
     except DataError:
         raise _table_error("is no table with the columns 'index' and 'name'") from None
     rows = [(row[index], row[name]) for row in table.rows if not (is_blank(row[index]) and is_blank(row[name]))]

@@ -307,6 +307,17 @@ def test_a_condition_that_misses_cells_by_their_spelling_is_refused(
     assert len(read_cohort(site, study).cases) == 2
 
 
+@pytest.mark.parametrize("column", ["series_id", "SeriesID", "Series Id"])
+def test_a_number_of_a_series_is_no_misspelt_uid(
+    column: str, root: Path, make_site: Any, make_study: Any, write_series: Any
+) -> None:
+    for name in "ab":
+        write_series(root / name)
+    (root / "index.csv").write_text(f"image,label,patient,{column}\na,x,1,17\nb,y,2,18\n")
+    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
+    assert len(read_cohort(make_site(root), study).cases) == 2
+
+
 def test_columns_that_only_tell_about_images_select_nothing() -> None:
     row = {"SliceThickness": "5", "SeriesDescription": "axial", "AcquisitionTime": "100000", "EchoTime": "10"}
     assert get_selecting_cells(row) == [("EchoTime", "10")]
@@ -349,8 +360,60 @@ def test_a_column_that_is_read_as_something_else_is_not_said(root: Path, make_si
     ],
 )
 def test_a_missing_column_is_looked_for_under_other_names(columns: list[str], wanted: str, hint: str) -> None:
-    assert describe_columns(columns, wanted).endswith(hint or ".")
-    assert ("Did you mean" in describe_columns(columns, wanted)) == bool(hint)
+    rows = [dict.fromkeys(columns, f"a {k}") for k in range(20)]
+    said = describe_columns(columns, wanted, rows=rows)
+    assert said.endswith(hint or ".")
+    assert ("Did you mean" in said) == bool(hint)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "scan{}.png,{},case|control",
+        "P{},{},case|control",
+        "{},mask|no mask",
+        "ward/{},{},patient|control,F|M",
+        "{},1961-03-0{},label|none",
+    ],
+)
+def test_no_message_repeats_the_cells_of_a_table_without_a_header(
+    row: str, count: int, root: Path, make_site: Any, make_study: Any
+) -> None:
+    names = ["Jane Doe", "John Roe", "Anna Muster"]
+    cells = [[cell.format(n) if "{}" in cell and len(cell) > 2 else cell for cell in row.split(",")] for n in range(count)]
+    lines = [
+        ",".join(
+            cell.format(names[min(n, 2)]) if cell == "{}" else cell.split("|")[n % 2 if "|" in cell else 0] for cell in one
+        )
+        for n, one in enumerate(cells)
+    ]
+    (root / "index.csv").write_text("\n".join(lines))
+    study = make_study(task__kind="classification", task__classes="a,b", task__modality="XR", task__dimension=2)
+    with pytest.raises(DataError) as refused:
+        read_cohort(make_site(root, layout="csv"), study)
+    assert not any(word in str(refused.value) for word in ("Jane", "Doe", "scan0", "P0", "ward", "1961"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Reader Mueller", False),
+        ("reader_mueller", False),
+        ("ReaderMueller", False),
+        ("Dr_Schmidt", False),
+        ("Dr. Schmidt", False),
+        ("prof-keller", False),
+        ("Radiologist Urs Keller", False),
+        ("reader_id", True),
+        ("Reader 1", True),
+        ("readerB", True),
+        ("ms_lesions", False),  # nobody can tell
+        ("Finding Labels", True),
+    ],
+)
+def test_the_name_of_a_reader_is_not_repeated(name: str, shown: bool) -> None:
+    assert (name in describe_columns(["image", "label", name], "patient", rows=[])) == shown
 
 
 @pytest.mark.parametrize(
