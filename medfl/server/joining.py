@@ -72,13 +72,15 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
 def count_expected_sites(app: StudyApp) -> int:
     """Return how many sites are waited for before the first round: all of a simulation, or as study and server say."""
     if app.simulated_sites:
-        return app.simulated_sites
+        return len(app.simulated_sites)
     return max(app.study.strategy.sites or len(app.server.enrolled), app.quorum)
 
 
 def with_simulated_sites(app: StudyApp) -> StudyApp:
-    """Return a configuration that knows how many hospitals it simulates, for the quorum of its rounds."""
-    return replace(app, simulated_sites=len(read_simulated_sites(app.simulation))) if app.simulation.data else app
+    """Return a configuration that knows which hospitals it simulates, for the quorum of its rounds."""
+    if not app.is_simulation:
+        return app
+    return replace(app, simulated_sites=tuple(site.name for site in read_simulated_sites(app.simulation)))
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

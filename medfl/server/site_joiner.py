@@ -17,7 +17,7 @@ from medfl.messages.records import MetricValue
 from medfl.messages.replies import describe_error, describe_refusal, read_metrics
 from medfl.runs.run_folder import Run
 from medfl.site import SITE_NAME_PATTERN
-from medfl.study import Study
+from medfl.study import Study, StudyApp
 
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two polls for answers
 
@@ -89,7 +89,7 @@ class SiteJoiner:
             self._record_failure(node, describe_error(reply.error), self._simulated_name(reply.error))
             return
         try:
-            name, event = _parse_join_reply(reply.content, self._layout, self._run.study)
+            name, event = _parse_join_reply(reply.content, self._layout, self._run.app)
             self._check_name(node, name)
             others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
         except ExchangeError as refusal:
@@ -132,7 +132,7 @@ class SiteJoiner:
         self._reasons[node] = reason
 
 
-def _parse_join_reply(content: RecordDict, layout: str, study: Study) -> tuple[str, dict[str, object]]:
+def _parse_join_reply(content: RecordDict, layout: str, app: StudyApp) -> tuple[str, dict[str, object]]:
     """Return the name of a site and the event that records what it brings, or raise ExchangeError."""
     site = content.get(records.SITE)
     if not isinstance(site, ConfigRecord):
@@ -153,20 +153,20 @@ def _parse_join_reply(content: RecordDict, layout: str, study: Study) -> tuple[s
             "excluded": counts.from_text(str(site[records.EXCLUDED])),
             "warnings": counts.from_text(str(site["warnings"])),
             "patient-ids": site["patient-ids"] == "yes",
-            "annotated": _annotated_classes(str(site.get(records.ANNOTATED, "")), study),
-            **_simulated_data(site, study),
+            "annotated": _annotated_classes(str(site.get(records.ANNOTATED, "")), app.study),
+            **(_simulated_data(site, app.study) if app.is_simulation else {}),
         }
     except (KeyError, ValueError, IndexError):
         raise ExchangeError("JOIN-UNREADABLE", "the counts that this site reports cannot be read.") from None
 
 
 def _simulated_data(site: ConfigRecord, study: Study) -> dict[str, object]:
-    """Return what a simulated site tells of its data beyond what leaves a hospital; nothing of a real one."""
-    if records.DATA_DIGEST not in site:
-        return {}
+    """Return what a simulated site tells of its data beyond what leaves a hospital, or raise ValueError."""
     classes = [study.task.classes[int(number)] for number in str(site[records.PRESENT]).split(",") if number]
-    told = {"left-out": int(str(site[records.LEFT_OUT])), "classes": classes, "data": str(site[records.DATA_DIGEST])}
-    return {"simulated": told}
+    left_out, digest = int(str(site[records.LEFT_OUT])), str(site[records.DATA_DIGEST])
+    if left_out < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("neither a count nor a digest")
+    return {"simulated": {"left-out": left_out, "classes": classes, "data": digest}}
 
 
 def _annotated_classes(text: str, study: Study) -> list[str]:

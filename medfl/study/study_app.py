@@ -36,19 +36,24 @@ class StudyApp:
         How hospitals are simulated on one machine.
     server : Server, optional
         What the server alone reads.
-    simulated_sites : int
-        Number of hospitals in the data of the simulation, once that is known.
+    simulated_sites : tuple of str
+        Names of the hospitals in the data of the simulation, once they are known.
     """
 
     study: Study
     simulation: Simulation = field(default_factory=Simulation)
     server: Server = field(default_factory=Server)
-    simulated_sites: int = 0
+    simulated_sites: tuple[str, ...] = ()
+
+    @property
+    def is_simulation(self) -> bool:
+        """Whether the sites are simulated: a server that enrolled real ones simulates none, whatever else it reads."""
+        return bool(self.simulation.data) and not self.server.enrolled
 
     @property
     def quorum(self) -> int:
         """Replies that a round needs to count, with the sites that are enrolled or simulated."""
-        return self.study.quorum(len(self.server.enrolled) or self.simulated_sites)
+        return self.study.quorum(len(self.server.enrolled) or len(self.simulated_sites))
 
 
 def read_app(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> StudyApp:

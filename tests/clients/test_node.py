@@ -102,6 +102,13 @@ def test_joining_counts_patients_by_split_and_names_the_layout_of_the_model(node
     assert info["patient-ids"] == "yes"
 
 
+def test_joining_tells_nothing_of_the_data_beyond_these_words_and_counts(node: Node) -> None:
+    content = node.ask(JOIN).content
+    assert set(content) == {records.METRICS, records.SITE}
+    words = {"name", records.EXCLUDED, "warnings", "patient-ids", records.ANNOTATED, records.MODEL_HASH}
+    assert set(node.info(JOIN)) == words | {records.RUN, records.ROUND, records.EXCHANGE}  # the last repeat the question
+
+
 def test_a_training_reply_holds_the_trained_model_and_both_results(node: Node) -> None:
     content = node.ask(TRAIN).content
     assert set(content) == {records.ARRAYS, records.METRICS, records.SITE}
