@@ -149,11 +149,16 @@ class Run:
         study = self.study
         about = {"study": study.name, "hash": study.approved_hash(), "seed": study.seed, "arms": study.arms}
         machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
-        return {"event": "start", **about, "versions": self.versions, "machine": machine}
+        return {"event": "start", **about, "versions": self.versions, "machine": machine} | self._hospitals()
 
     def resume_event(self) -> dict[str, Any]:
         """Return the event with which a run goes on, with the present software and machine: they may explain other bits."""
-        return {"event": RESUME_EVENT, "versions": self.versions, "processors": os.cpu_count() or 1, "kind": platform.machine()}
+        machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
+        return {"event": RESUME_EVENT, "versions": self.versions, **machine} | self._hospitals()
+
+    def _hospitals(self) -> dict[str, Any]:
+        """Return the names of the simulated hospitals, also of those that cannot join; nothing of real ones."""
+        return {"hospitals": list(self.app.simulated_sites)} if self.app.simulated_sites else {}
 
     @property
     def history(self) -> History:

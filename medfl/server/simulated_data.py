@@ -6,20 +6,60 @@ In a real federation each site decides by its own policy what it brings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from medfl.errors import DataError, RunError, explain_code
-from medfl.runs.history import Event, is_complete_round
+from medfl.runs.history import RESUME_EVENT, Event, is_complete_round, start_indices
 from medfl.study import StudyApp
 from medfl.system.text import join_words, plural
 
 
-def simulation_reports(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
-    """Return the latest that each simulated site reported of its data when it joined."""
-    return {
-        str(e["site"]): e["simulated"] | {"cases": e["cases"]} for e in events if e["event"] == "joined" and "simulated" in e
-    }
+class TrainedData(NamedTuple):
+    """What the models of a simulation were trained on.
+
+    Parameters
+    ----------
+    hospitals : set of str
+        Hospitals that were in the data, whether or not they could join; empty before the first complete round.
+    digests : dict of str to str
+        Hash of the cases of each that joined.
+    """
+
+    hospitals: set[str]
+    digests: dict[str, str]
+
+    @classmethod
+    def from_history(cls, events: Iterable[Event]) -> TrainedData:
+        """Read it from the history of a run; an attempt that ended before its first round left no trace in the models."""
+        hospitals, digests, used = set[str](), dict[str, str](), cls(set(), {})
+        for event in events:
+            if event["event"] in ("start", RESUME_EVENT):
+                hospitals, digests = set(event.get("hospitals", ())), {}
+            elif event["event"] == "joined" and "simulated" in event:
+                digests[str(event["site"])] = str(event["simulated"]["data"])
+            elif event["event"] == "round" and is_complete_round(event):
+                used = cls(hospitals, used.digests | digests)
+        return used
+
+
+def check_same_hospitals(names: Iterable[str], past: Iterable[Event]) -> None:
+    """Raise ``RUN-OTHER-DATA`` unless the data holds the hospitals that a run was trained with, no fewer and no others.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Hospitals that are in the data now.
+    past : iterable of dict
+        History of the run.
+    """
+    now, before = set(names), TrainedData.from_history(past).hospitals
+    if now == before or not before:
+        return
+    parts = [f"{join_words(sorted(before - now))} is not in it any more"] if before - now else []
+    parts += [f"{join_words(sorted(now - before))} was not in it"] if now - before else []
+    what = f"the data of the run is not what it was: {'; '.join(parts)}."
+    raise RunError("RUN-OTHER-DATA", what, "Put it back as it was, or start a new run.")
 
 
 def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[Event]) -> None:
@@ -42,10 +82,10 @@ def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[
         ``CLASS-WITHOUT-CASE`` when no site has a case of a class, ``CASES-LEFT-OUT`` when more cases had to be left out than
         the simulation allows.
     """
-    reports = simulation_reports(events)
-    _check_same_data(past, reports)
-    if not reports:
+    if not app.is_simulation:
         return
+    reports = _latest_reports(events)
+    _check_same_data(past, reports)
     left_out = sum(report["left-out"] for report in reports.values())
     total = left_out + sum(sum(report["cases"].values()) for report in reports.values())
     because = _describe_exclusions(events)
@@ -62,11 +102,16 @@ def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[
         raise DataError("CASES-LEFT-OUT", what, "Repair the data, or raise simulation.max-excluded if the rest is enough.")
 
 
+def _latest_reports(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
+    """Return what the sites that joined since the run was started or resumed last reported of their data."""
+    began = start_indices(events)
+    latest = events[began[-1] :] if began else events
+    return {str(e["site"]): e["simulated"] | {"cases": e["cases"]} for e in latest if e["event"] == "joined"}
+
+
 def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) -> None:
-    if not any(event["event"] == "round" and is_complete_round(event) for event in past):
-        return  # nothing was trained on what there was
-    before = simulation_reports(past)
-    if changed := sorted(site for site in before.keys() & reports.keys() if before[site]["data"] != reports[site]["data"]):
+    before = TrainedData.from_history(past).digests
+    if changed := sorted(site for site in before.keys() & reports.keys() if before[site] != reports[site]["data"]):
         what = f"the images or labels of {join_words(changed)} are not those with which the run began."
         raise RunError("RUN-OTHER-DATA", what, "Put them back as they were, or start a new run.")
 

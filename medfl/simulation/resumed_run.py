@@ -11,6 +11,7 @@ from medfl.data.store.cache_key import run_state_folder, site_root
 from medfl.errors import ConfigError, RunError
 from medfl.runs.history import Event, is_complete_round
 from medfl.runs.run_folder import PACKAGES, Run, is_locked, read_metadata, run_status, software_versions
+from medfl.server.simulated_data import check_same_hospitals
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.site import Site
 from medfl.study import StudyApp, app_from_run_config
@@ -40,10 +41,10 @@ def plan_resumption(path: Path) -> SimulatedRun:
         ``RUN-MISSING`` or ``RUN-DAMAGED`` when this is no run folder, ``RUN-FEDERATED`` when the run is one of a real
         federation, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed, ``RUN-RENAMED`` when its folder has
         another name than it had, ``RUN-OTHER-VERSION`` when other software is installed than it began with, ``RUN-OTHER-DATA``
-        when its hospitals are no longer in the data, ``STATE-LOST`` when what they keep between two rounds is gone.
+        when other hospitals are in the data, ``STATE-LOST`` when what they keep between two rounds is gone.
     """
     run = Run.open(path)
-    if run.app.server.enrolled or not run.app.simulation.data:
+    if not run.app.is_simulation:
         what = f"the run {path.name} is not a simulation; it belongs to a federation."
         raise RunError("RUN-FEDERATED", what, f"Go on with it there: medfl resume {path.name} --federation FOLDER")
     _check_is_over(run)
@@ -97,11 +98,8 @@ def _read_sites(app: StudyApp) -> tuple[Site, ...]:
 
 
 def _check_sites(run: Run, sites: Sequence[Site], events: Sequence[Event]) -> None:
-    """Raise when a hospital is gone, or what it keeps between two rounds."""
-    joined = {str(event["site"]) for event in events if event["event"] == "joined"}
-    if gone := sorted(joined - {site.name for site in sites}):
-        what = f"the data of the run is not what it was: {join_words(gone)} is not in it any more."
-        raise RunError("RUN-OTHER-DATA", what, f"Put it back as it was, {_NEW_RUN}")
+    """Raise when the data has other hospitals, or what one keeps between two rounds is lost."""
+    check_same_hospitals((site.name for site in sites), events)
     trained = set(_trained_sites(events)) if run.study.keeps_site_state else set()
     for site in (site for site in sites if site.name in trained):
         if not run_state_folder(site_root(site), run.study.approved_hash(), run.path.name).is_dir():

@@ -21,6 +21,7 @@ from medfl.errors import RunError
 from medfl.runs import checkpoint_files
 from medfl.runs.history import Event, read_history
 from medfl.runs.run_folder import Run
+from medfl.server.joining import with_simulated_sites
 from medfl.simulation.resumed_run import plan_resumption
 from medfl.simulation.simulated_run import plan_simulation
 from medfl.study import app_from_run_config
@@ -35,7 +36,8 @@ def begun(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Callabl
     def make(*events: Event, **overrides: Any) -> Path:
         changes = {key.replace("__", "."): value for key, value in overrides.items()}
         simulation = plan_simulation(nodule_study, [nodule_hospitals], tmp_path / "runs", changes)
-        run = Run.create(tmp_path / "runs", app_from_run_config(simulation.run_config))
+        app = with_simulated_sites(app_from_run_config(simulation.run_config))
+        run = Run.create(tmp_path / "runs", app)
         for event in (run.start_event(), {"event": "joined", "site": "hospital-1"}, ROUND, *events):
             run.history.append(event)
         return run.path
@@ -81,6 +83,14 @@ def test_a_run_whose_data_is_gone_is_refused(begun: Callable[..., Path], nodule_
         plan_resumption(run)
     shutil.rmtree(nodule_hospitals)
     with pytest.raises(RunError, match=r"\[RUN-OTHER-DATA\].* there is no folder"):
+        plan_resumption(run)
+
+
+def test_a_run_whose_data_has_one_more_hospital_is_refused(begun: Callable[..., Path], nodule_hospitals: Path) -> None:
+    run = begun()
+    more = shutil.copytree(nodule_hospitals / "hospital-1", nodule_hospitals / "hospital-4") / "site.toml"
+    more.write_text(more.read_text().replace("hospital-1", "hospital-4"))
+    with pytest.raises(RunError, match=r"\[RUN-OTHER-DATA\].* hospital-4 was not in it"):
         plan_resumption(run)
 
 
