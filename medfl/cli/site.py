@@ -27,21 +27,33 @@ SiteFolder = Annotated[Path, typer.Argument(help="Folder of the site.toml.")]
 def init(
     name: Annotated[str, typer.Argument(help="Name of the site, as the federation will know it.")],
     folder: Annotated[Path, typer.Option(help="Where to write site.toml, the site's secret and its key.")] = Path(),
-    data: Annotated[str, typer.Option(help="Folder of the images; that of the site.toml unless given.")] = "",
+    data: Annotated[
+        str,
+        typer.Option(help="Folder of the images, as seen from here or else from --folder; that of the site.toml unless given."),
+    ] = "",
     new_key: Annotated[bool, typer.Option(help="Put the old key aside and make a new one, with a new request.")] = False,
 ) -> None:
     """Write a site.toml to edit, the secret for pseudonyms, a private key, and a request to be enrolled."""
     from medfl.deploy.site_setup import set_up_site
 
-    if data and not Path(data).expanduser().is_dir():
-        problem = f"there is no folder {data}: make it, connect its drive, or name another one."
-        raise typer.BadParameter(problem, param_hint="--data")
-    created = set_up_site(folder, name, str(Path(data).expanduser().resolve()) if data else ".", new_key=new_key)
+    created = set_up_site(folder, name, _find_data(data, folder) if data else ".", new_key=new_key)
     output.print(
         f"The site is in {created.site}, with its secret and its key beside it. They never leave this machine; keep copies."
     )
     output.print(f"To join a federation, send {created.request} to its operator, and read them this fingerprint by telephone:")
     output.print(f"  {created.fingerprint}", highlight=False, soft_wrap=True)
+
+
+def _find_data(data: str, folder: Path) -> str:
+    """Return where the images are: below the site's folder as site.toml has it, elsewhere in full."""
+    here = Path(data).expanduser()
+    if here.is_dir():
+        return str(here.resolve())
+    if not here.is_absolute() and (folder / here).is_dir():
+        return data
+    where = "" if here.is_absolute() else f", neither here nor in {folder}"
+    problem = f"there is no folder {data}{where}: make it, connect its drive, or name another one."
+    raise typer.BadParameter(problem, param_hint="--data")
 
 
 @app.command()

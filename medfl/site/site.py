@@ -177,7 +177,7 @@ name = "{name}"
 secret-file = "site.secret"
 
 [data]
-root = "{root}"       # folder of the images, relative to this file
+root = "{root}"       # folder of the images; one that is not absolute is looked for beside this file
 layout = "auto"       # auto, csv, bids, msd, nnunet, folders or dicom
 
 [policy]

@@ -11,8 +11,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from medfl.cli.app import app
 from medfl.cli.options import parse_overrides
+from medfl.site import read_site
 
 
 def medfl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -134,3 +137,16 @@ def test_a_site_is_not_made_for_a_folder_that_is_not_there(tmp_path: Path) -> No
     assert done.returncode == 2
     assert "there is no folder" in done.stderr
     assert not (tmp_path / "site.toml").exists()
+
+
+@pytest.mark.parametrize(("place", "root"), [("hospital-a/images", "images"), ("images", "{here}/images")])
+def test_images_are_found_from_here_or_in_the_folder_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, root: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = ["site", "init", "hospital-a", "--folder", "hospital-a", "--data", "images"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    site = read_site(tmp_path / "hospital-a")
+    assert site.data.root == root.format(here=tmp_path.resolve())
+    assert site.root == (tmp_path / place).resolve()
