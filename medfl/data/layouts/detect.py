@@ -14,6 +14,7 @@ from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.bids import is_bids, list_bids
 from medfl.data.layouts.csv import find_index_files, is_csv, list_csv, require_usable_index
+from medfl.data.layouts.data_sets_below import data_set_below_error
 from medfl.data.layouts.dicom import list_dicom
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.file_spellings import find_table
@@ -57,6 +58,8 @@ def list_images(site: Site, study: Study, index: FileIndex, *, inferred: bool = 
         layout = detect_layout(site, index)
         selection = ImageSelection.of(site, study)
         listing = _refuse_outside(site.root, selection.finish(_LISTERS[layout](site, study, index, selection)))
+        if layout == "folders" and not any(isinstance(entry.image, Source) for entry in listing.entries):
+            _refuse_data_set_below(site)
         found = name_mask_values(listing, site.root)
         found = found if inferred else check_mask_names(found, site, study, layout)
         listing = apply_patient_table(found, site, study, layout)
@@ -172,9 +175,15 @@ def detect_layout(site: Site, index: FileIndex) -> str:
     passed = SkippedFolders(root)
     if next(visible_files(root, passed), None) is None:
         raise _empty_error(site, passed)
+    _refuse_data_set_below(site)
     fix = advise_on_index(site, "", ())
     fix = fix or "Write an index.csv with the columns image, label and patient, or set data.layout in site.toml."
     raise DataError("DATA-LAYOUT", f"the data folder of site {site.name} has no layout that medfl knows.", fix)
+
+
+def _refuse_data_set_below(site: Site) -> None:
+    if site.data.layout == "auto" and (error := data_set_below_error(site)):
+        raise error
 
 
 def _empty_error(site: Site, passed: SkippedFolders) -> DataError:

@@ -154,3 +154,50 @@ def test_folders_called_like_classes_get_advice(
         )
     assert caught.value.code == "INDEX-MISSING"
     assert ("If the 2 folders are classes" in caught.value.fix) == advised
+
+
+def make_nnunet(folder: Path, save_nifti: Any) -> str:
+    save_nifti(folder / "imagesTr/a_0000.nii.gz", MASK)
+    save_nifti(folder / "labelsTr/a.nii.gz", MASK)
+    labels = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "organ": 1}, "file_ending": ".nii.gz"}'
+    (folder / "dataset.json").write_text(labels)
+    return "dataset.json"
+
+
+def make_bids(folder: Path, save_nifti: Any) -> str:
+    save_nifti(folder / "sub-1/anat/sub-1_T1w.nii.gz", MASK)
+    save_nifti(folder / "derivatives/x/sub-1/anat/sub-1_dseg.nii.gz", MASK)
+    for path in (folder, folder / "derivatives/x"):
+        (path / "dataset_description.json").write_text("{}")
+    return "dataset_description.json"
+
+
+def make_csv(folder: Path, save_nifti: Any) -> str:
+    for name in ("a", "b"):
+        save_nifti(folder / f"{name}.nii.gz", MASK)
+    (folder / "index.csv").write_text("image,label,patient\na.nii.gz,b.nii.gz,p\n")
+    return "index.csv"
+
+
+@pytest.mark.parametrize("make", [make_nnunet, make_bids, make_csv])
+@pytest.mark.parametrize("place", ["study", "nnUNet_raw/Dataset001"])
+def test_a_data_set_in_a_folder_below_is_pointed_at(
+    tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any, make: Any, place: str
+) -> None:
+    root = tmp_path / "data"
+    file = make(root / place, save_nifti)
+    with pytest.raises(DataError, match=f"DATA-LAYOUT.* but {file} lies in a folder below. Set data.root in site.toml"):
+        read_cohort(make_site(root), make_study())
+    assert any(file in warning and "data.root" in warning for warning in make_overview(make_site(root)).warnings)
+    assert len(read_cohort(make_site(root / place), make_study()).cases) == 1
+    make(root / "other", save_nifti)
+    with pytest.raises(DataError, match=f"but 2 folders below hold {file}. Set data.root in site.toml to the one"):
+        read_cohort(make_site(root), make_study())
+
+
+def test_a_description_in_the_folder_of_a_patient_is_no_data_set(
+    root: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    (root / "p3" / "dataset.json").write_text("{}")
+    make_nnunet(root / "p4" / "more", save_nifti)
+    assert len(read_cohort(make_site(root), make_study()).cases) == 10
