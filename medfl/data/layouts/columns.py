@@ -82,7 +82,7 @@ def find_column(
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
     elif what:
-        meant = _find_meant(columns, name, what, rows)
+        meant = find_meant(columns, name, what, rows)
         fix.append(f'Set {what} = "{meant[0] if meant else "..."}" in [{section}].')
     hint = f" ({what})" if what else ""
     raise DataError("INDEX-COLUMN", f"the index has no column {name!r}{hint}.", " ".join(filter(None, fix)))
@@ -133,7 +133,7 @@ def describe_columns(columns: Sequence[str], wanted: str, role: str = "", *, row
     if not plain:
         return "None of its columns has a usual name: is its first row the names of the columns?"
     listed = ", ".join(plain[:_MAX_LISTED]) + (", ..." if len(columns) > len(plain[:_MAX_LISTED]) else "")
-    meant = _find_meant(columns, wanted, role, rows)
+    meant = find_meant(columns, wanted, role, rows)
     return f"The index has: {listed}." + (f" Did you mean {meant[0]!r}?" if meant else "")
 
 
@@ -141,7 +141,7 @@ def _plain_names(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> l
     return [name for name, shown in show_columns(columns, rows=rows).items() if shown == name]
 
 
-def _find_meant(columns: Sequence[str], wanted: str, role: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+def find_meant(columns: Sequence[str], wanted: str, role: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the columns that were probably meant, of those whose names may be shown."""
     plain = _plain_names(columns, rows)
     return [*find_synonyms(plain, wanted), *find_synonyms(plain, role)]

@@ -17,6 +17,7 @@ from medfl.data.layouts.columns import (
     ANNOTATED_COLUMN,
     SPLIT_COLUMN,
     describe_columns,
+    find_meant,
     has_column,
     is_misspelt,
     refuse_misspelt_columns,
@@ -157,12 +158,26 @@ def require_usable_index(site: Site) -> None:
         return
     table = read_table(path, site.data.patient, site.data.label, site.data.image)
     told = any(has_column(table.columns, name) for name in (site.data.label, SPLIT_COLUMN, ANNOTATED_COLUMN))
-    if told and any(has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN)):
-        return
-    what = f"the index is there, but has no column {site.data.image!r}, so it does not tell where the images are."
-    there = describe_columns(table.columns, site.data.image, rows=table.rows)
-    fix = f'{there} Set image = "images/{{id}}.nii.gz" or a column in [data], or set layout.'
-    raise DataError("INDEX-COLUMN", what, fix)
+    named = any(has_column(table.columns, name) for name in (site.data.patient, CASE_COLUMN))
+    if not (told and named):
+        raise _useless_index_error(table, site, {"patient": not named, "label": not told})
+
+
+def _useless_index_error(table: Table, site: Site, lacks: Mapping[str, bool]) -> DataError:
+    """Return the error of an index beside images that were found without it, which lacks a column for patients or labels."""
+    wanted = {"patient": site.data.patient, "label": site.data.label}
+    lacking = [role for role in wanted if lacks[role]]
+    names = " and no ".join(f"column {wanted[role]!r}" for role in lacking)
+    what = f"the images were found without the index; it has no {names}, and no column {site.data.image!r} either."
+    guesses = {role: find_meant(table.columns, wanted[role], role, table.rows)[:1] for role in lacking}
+    settings = " and ".join(f"{role} = {guess!r}".replace("'", '"') for role, found in guesses.items() for guess in found)
+    settings = settings if all(guesses.values()) else " and ".join(f"'{role}'" for role in lacking) + " to columns of it"
+    there = describe_columns(table.columns, "", rows=table.rows)
+    fix = (
+        f"{there} No column of images is needed: set {settings} in [data]. If it does name images, set "
+        'image = "images/{id}.nii.gz" or a column; if it is about something else, set layout.'
+    )
+    return DataError("INDEX-COLUMN", what, fix)
 
 
 def index_name(site: Site) -> str:

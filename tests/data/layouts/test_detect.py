@@ -201,3 +201,30 @@ def test_a_description_in_the_folder_of_a_patient_is_no_data_set(
     (root / "p3" / "dataset.json").write_text("{}")
     make_nnunet(root / "p4" / "more", save_nifti)
     assert len(read_cohort(make_site(root), make_study()).cases) == 10
+
+
+@pytest.mark.parametrize(
+    ("columns", "fix"),
+    [
+        ("PatientID;Befund", 'set patient = "PatientID" and label = "Befund" in [data]'),
+        ("PatientID;label", 'set patient = "PatientID" in [data]'),
+        ("patient;Diagnose", 'set label = "Diagnose" in [data]'),
+        ("Nummer;Diagnose", "set 'patient' and 'label' to columns of it in [data]"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["dicom", "folders"])
+def test_an_index_beside_images_that_are_found_without_it_needs_no_column_of_images(
+    root: Path, write_series: Any, make_site: Any, make_study: Any, layout: str, columns: str, fix: str
+) -> None:
+    if layout == "dicom":
+        write_series(root / "ct", count=21)
+    (root / "Liste.csv").write_text(f"{columns}\np1;gesund\np2;krank\n")
+    with pytest.raises(
+        DataError, match=r"\[INDEX-COLUMN\] the images were found without the index; it has no column"
+    ) as caught:
+        read_cohort(make_site(root, index="Liste.csv"), make_study(task__modality="CT"))
+    assert f"No column of images is needed: {fix}." in str(caught.value)
+    patient, label = columns.split(";")
+    study = make_study(task__kind="classification", task__classes="gesund,krank", task__modality="CT")
+    site = make_site(root, index="Liste.csv", patient=patient, label=label)
+    assert (layout, len(read_cohort(site, study).cases)) in (("dicom", 0), ("folders", 2))
