@@ -20,7 +20,7 @@ _SURE: frozenset[str] = frozenset()
 # why a mask is told although it is used
 UNKNOWN, SIDE = "have words that medfl does not know", "say one side only"
 WIDTH, WHOLE = "use a wider or narrower word", "say a whole and not its parts"
-MISSING = "lack a word of a class"
+MISSING, FOREIGN = "lack a word of a class", "cannot be compared to those of the classes"
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,13 @@ class ClassNames:
             rest = self._fit_rest(mask)
             return None if rest is None else rest.union(*named)
         if not self._things and not mask.own:
-            return frozenset({UNKNOWN})
+            return frozenset({FOREIGN})
         return frozenset({WHOLE}) if len(self._classes) > 1 and self._is_whole(mask) else None
 
     def _fit_rest(self, mask: NamedThings) -> frozenset[str] | None:
         """Return what is to be told of the things that a name has beside those of the classes; None where one is another."""
         if not self._things:
-            return frozenset({UNKNOWN} if mask.things else ())
+            return frozenset({FOREIGN} if mask.things else ())
         notes = set()
         cores = [thing for names in self._classes for name in names for thing in name.core - NEGATIONS]
         top = max((LEVELS[thing] for thing in cores), default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medfl.data.layouts.named_things import MISSING, SIDE, UNKNOWN, WHOLE, WIDTH, ClassNames, name_words
+from medfl.data.layouts.named_things import FOREIGN, MISSING, SIDE, UNKNOWN, WHOLE, WIDTH, ClassNames, name_words
 
 REFUSED = "refused"
 
@@ -149,7 +149,7 @@ def test_the_classes_in_other_words_and_in_their_place_are_used(classes: str, na
         ("LV,RV,myo", "heart_seg", WHOLE),
         ("edema,non-enhancing tumor,enhancing tumor", "tumor_seg", WHOLE),
         ("kidney,tumor,cyst", "kidney_seg", WHOLE),
-        ("anterior,posterior", "hippocampus", UNKNOWN),
+        ("anterior,posterior", "hippocampus", FOREIGN),
         ("anterior hippocampus,posterior hippocampus", "hippocampus", MISSING),
         ("MS lesion", "lesion", MISSING),
         ("lung", "left_lung_mask", SIDE),
@@ -161,6 +161,8 @@ def test_the_classes_in_other_words_and_in_their_place_are_used(classes: str, na
         ("lesion", "frobnicated_lesion", UNKNOWN),
         ("GBM", "LN", REFUSED),
         ("XYZ", "LNX", UNKNOWN),
+        ("XYZ", "brain_mask", FOREIGN),
+        ("XYZ", "brain_xyz", FOREIGN),
     ],
 )
 def test_what_may_be_meant_is_told(classes: str, name: str, why: str) -> None:
