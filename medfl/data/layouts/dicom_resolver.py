@@ -158,6 +158,7 @@ class DicomResolver:
     def warnings(self) -> list[Finding]:
         """Return warnings about files of the named folders that cannot be read and are no part of a series that is known."""
         stray = sum((found.faults.get("", Counter()) for found, _ in self._folders.values()), Counter[str]())
+        stray["damaged"] += self._beside.stray
         return DicomObjects(faults=defaultdict(Counter, {"": stray})).warnings()
 
     def _select_files(self, path: Path, channels: Sequence[str]) -> Source:

@@ -28,6 +28,10 @@ _APPENDED = (
     ".old",
     "~",
 )
+_CONTAINERS = re.compile(r"\.(zip|tar|tgz|tbz|txz|7z|rar)(\.|$)")  # archives of several files
+_COPY = re.compile(  # x (1).dcm, x - Copy.dcm, x copy 2.dcm
+    r"(.+?)(?: ?\(\d+\)| \(copy\)| - (?:copy|kopie|copie)(?: ?\(\d+\))?| copy(?: \d+)?)(\.[a-z0-9]+)?"
+)
 _FURTHER_SUFFIX = re.compile(r"(.+\.(?:dcm|dicom|ima|dc3|dic))\.[^.]+")  # 5-1.dcm.txt, 5-1.dcm.failed
 _OTHER_CONTENTS = {*NON_DICOM_SUFFIXES, ".log", ".ini", ".db"} - {".txt", ".html"}  # what a slice is not called by mistake
 _MAX_SIBLINGS = 50  # folders beside that of a file, of more of which it could be a part of any
@@ -72,6 +76,11 @@ class _Names:
             return every
         place = bisect_left(alike, (_natural_key(_strip_dicom(name)), ""))
         return {series for _, series in alike[max(0, place - 1) : place + 1]}
+
+    def is_copy(self, name: str) -> bool:
+        """Return whether a name is that of a copy of a file that is here, and no number in a series of such names."""
+        original = _copied_name(name)
+        return original in self.names and all(_copied_name(other) != original for other in self.names)
 
     def is_like(self, name: str) -> bool:
         """Return whether a name is formed like one of these, and none of these."""
@@ -127,8 +136,8 @@ class ImagePlaces:
     def find_series(self, path: str, *, dicom: bool) -> set[str]:
         """Return the series of which a file that cannot be read may be a part.
 
-        It may be one if its name is that of a DICOM file, or is formed like those beside it, or in the folder above, or takes a
-        free number of a folder beside its own or in it. Where several series lie together, the next names before and after it
+        It may be one if its name is that of a DICOM file, or is formed like those beside it, or in the folder above, or stands
+        between two of a folder beside its own or in it. Where several series lie together, the next names before and after it
         tell which one, if names follow the series at all; else it may be any of them.
 
         Parameters
@@ -141,8 +150,10 @@ class ImagePlaces:
         folder, name = os.path.split(path)
         meant = _meant_name(name)
         beside = self._names_in(folder)
-        if meant != name.lower() and meant in beside.names:
+        if (meant != name.lower() and meant in beside.names) or beside.is_copy(meant):
             return set()  # a copy of a file that is there
+        if not dicom and _CONTAINERS.search(finished_name(name).lower(), len(meant)) and not meant.endswith(_DICOM_SUFFIXES):
+            return set()  # an archive of a whole export
         if beside.names:
             if dicom or beside.may_hold(meant):
                 return beside.choose(meant, dicom=dicom)
@@ -151,24 +162,39 @@ class ImagePlaces:
         near, images = self._names_near(os.path.dirname(folder))
         if images.names and (dicom or images.may_hold(meant)):
             return near.choose(os.path.basename(folder).lower(), dicom=dicom)
-        return self._find_elsewhere(folder, meant)
+        return self._find_elsewhere(folder, meant)[0]
 
-    def _find_elsewhere(self, folder: str, name: str) -> set[str]:
+    def may_follow(self, path: str) -> bool:
+        """Return whether a file that is a part of no series could still go on with one of a folder beside its own or in it."""
+        folder, name = os.path.split(path)
+        return not self.has_images_beside(path) and self._find_elsewhere(folder, _meant_name(name))[1]
+
+    def has_images_beside(self, path: str) -> bool:
+        """Return whether images lie in the folder of a file."""
+        return bool(self._names_in(os.path.dirname(path)).names)
+
+    def is_called_slice(self, path: str) -> bool:
+        """Return whether the name of a file is that of DICOM, or formed like those of the images in its folder."""
+        folder, name = os.path.split(path)
+        return self._names_in(folder).may_hold(_meant_name(name))
+
+    def _find_elsewhere(self, folder: str, name: str) -> tuple[set[str], bool]:
         """Return the series of the folder above, or of folders beside or in one without images, of which a file may be a part.
 
         Not where another file of the folder is called like one of them: then the folder holds a series of its own, or copies.
+        A number behind those of a series beside may as well belong to a series of its own; whether it is one comes second.
         """
         above = self._names_in(os.path.dirname(folder))
         if above.names:
-            return above.choose(name, dicom=False) if above.is_like(name) and not above.names & self._unread[folder] else set()
+            fits = above.is_like(name) and not above.names & self._unread[folder]
+            return (above.choose(name, dicom=False) if fits else set()), False
         if folder not in self._siblings:
             beside = [*self._below.get(os.path.dirname(folder), ()), *self._below.get(folder, ())]
             names = map(self._names_in, beside if len(beside) <= _MAX_SIBLINGS else ())
             self._siblings[folder] = [one for one in names if not one.names & self._unread[folder]]
         fitting = [one.find_numbered(name) for one in self._siblings[folder]]
         between = set().union(*(series for series, is_between in fitting if is_between))
-        following = set().union(*(series for series, _ in fitting))
-        return between or (following if len(following) == 1 else set())
+        return between, not between and any(series for series, _ in fitting)
 
     def _names_in(self, folder: str) -> _Names:
         if folder not in self._names:
@@ -211,6 +237,12 @@ def _meant_name(name: str) -> str:
     meant = _strip_appended(finished_name(name).lower())
     further = _FURTHER_SUFFIX.fullmatch(meant)
     return further[1] if further else meant
+
+
+def _copied_name(name: str) -> str:
+    """Return what the original of a copy is called; an empty text for a name that is none of a copy."""
+    found = _COPY.fullmatch(name)
+    return found[1] + (found[2] or "") if found else ""
 
 
 def _strip_dicom(name: str) -> str:

@@ -12,6 +12,7 @@ from medfl.data.index.file_facts import IndexedFile
 from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_kinds import ObjectKind, is_own_class, is_set_aside, object_kind
 from medfl.data.layouts.missing_parts import ImagePlaces, is_named_as_dicom
+from medfl.data.layouts.slice_contents import may_be_slice
 from medfl.site import SiteData
 from medfl.study.sections import Modality
 
@@ -148,10 +149,13 @@ def _attribute(item: IndexedFile, places: ImagePlaces, in_dicomdir: Mapping[str,
     fault = item.kind if item.kind in ("outside", "archive", "headerless") else "damaged"
     uid = item.text("SeriesInstanceUID") or in_dicomdir.get(item.path_text.casefold(), "")
     named = {uid} if uid else places.find_series(item.path_text, dicom=item.kind in ("damaged", "headerless"))
+    follows = not named and places.may_follow(item.path_text)
+    if (named or follows) and not uid and not may_be_slice(item, places):
+        return
     series = named & found.series.keys()
     for key in series:
         found.faults[key][fault] += 1
         found.fault_files[key].append(item.path)
     named_as_dicom = item.kind in ("empty", "other") and is_named_as_dicom(item.path_text)
-    if not series and (item.kind in ("damaged", "unopened") or named_as_dicom):
+    if not series and (item.kind in ("damaged", "unopened") or named_as_dicom or follows):
         found.faults[""]["damaged"] += 1

@@ -13,6 +13,7 @@ from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import FileStat, is_hidden, stat_file
 from medfl.data.layouts.missing_parts import ImagePlaces
 from medfl.data.layouts.object_sorting import series_key
+from medfl.data.layouts.slice_contents import may_be_slice
 
 _MAX_FOLDERS = 50  # folders that no row names, of more of which a file could belong to anything
 
@@ -30,6 +31,7 @@ class PartsBeside:
     """
 
     index: FileIndex
+    stray: int = 0  # files that may belong to a series, or to none, and cost nothing
     _found: dict[Path, dict[str, list[IndexedFile]]] = field(default_factory=dict)  # by the folder above, and by series
 
     def find(self, folder: Path) -> list[IndexedFile]:
@@ -51,10 +53,13 @@ class PartsBeside:
         images = [(item, series_key(item)) for items in trees.values() for item in items if item.kind == "dicom"]
         places = ImagePlaces(images, (file.path for file in files))
         fitting = {file.path: places.find_series(file.path, dicom=False) for file in files}
+        named = [file for file in files if fitting[file.path] or places.may_follow(file.path)]
         found: dict[str, list[IndexedFile]] = defaultdict(list)
-        for item in self.index.probe(file for file in files if fitting[file.path]):
-            for series in fitting[item.path_text] if item.kind != "dicom" else ():
-                found[series].append(item)
+        for item in self.index.probe(named):
+            if item.kind != "dicom" and may_be_slice(item, places):
+                self.stray += not fitting[item.path_text]
+                for series in fitting[item.path_text]:
+                    found[series].append(item)
         return found
 
     def _list_unnamed(self, above: Path) -> list[FileStat]:

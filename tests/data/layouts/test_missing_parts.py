@@ -151,6 +151,9 @@ def test_a_dead_part_costs_its_series_wherever_it_was_put(
     for path in broken[-2:]:
         move(path).write_bytes(content)
     cohort = read()
+    if move is to_sibling:  # it may have been a series of its own: that is told
+        assert (len(cohort.cases), errors(cohort), warnings(cohort)["DCM-READ"]) == (2, {}, 1)
+        return
     assert [set(case.image.paths) for case in cohort.cases] == [set(whole)]
     assert errors(cohort) == {"DCM-READ": 1}
 
@@ -165,7 +168,65 @@ def test_an_index_that_names_the_folder_hears_of_it_too(
     (root / "index.csv").write_text("image,patient,label\na,a,x\nb,b,y\n")
     study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
     cohort = read_cohort(make_site(root), study)
-    assert (len(cohort.cases), errors(cohort)) == (1, {"DCM-READ": 1})
+    told = (2, {}, 1) if move is to_sibling else (1, {"DCM-READ": 1}, 0)
+    assert (len(cohort.cases), errors(cohort), warnings(cohort)["DCM-READ"]) == told
+
+
+TEXT = b"The patient was asked to hold the breath.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("12.txt", TEXT),
+        ("9.txt", "Überlagerung".encode("utf-16")),
+        ("9.roi", b"Iout\0\xe3\x07\0"),
+        ("9.info", TEXT),
+        ("../9", TEXT),
+        ("../notes/9", TEXT),
+        ("notes/9", TEXT),
+        ("2024.zip", b"PK\x03\x04" + bytes(90)),
+        ("3 (1)", b""),
+        ("3 - Copy", b""),
+    ],
+)
+@pytest.mark.parametrize("layout", ["dicom", "csv"])
+def test_what_is_no_slice_costs_nothing_though_its_name_takes_a_number(
+    name: str, content: bytes, layout: str, root: Path, write_series: Any, read: Read, make_site: Any, make_study: Any
+) -> None:
+    for patient in "ab":
+        for n, path in enumerate(write_series(root / patient / "ct", put(PatientID=patient)), start=1):
+            path.rename(path.with_name(str(n)))
+    (root / "a" / "ct" / name).parent.resolve().mkdir(exist_ok=True)
+    (root / "a" / "ct" / name).resolve().write_bytes(content)
+    if layout == "dicom":
+        cohort = read()
+    else:
+        (root / "index.csv").write_text("image,patient,label\na/ct,a,x\nb/ct,b,y\n")
+        study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
+        cohort = read_cohort(make_site(root), study)
+    assert (len(cohort.cases), errors(cohort), warnings(cohort)["DCM-READ"]) == (2, {}, 0)
+
+
+def test_a_page_or_nothing_in_the_place_of_a_slice_costs_the_series(root: Path, write_series: Any, read: Read) -> None:
+    for patient, content in (("a", b"<html>502 Bad Gateway</html>"), ("b", b"")):
+        for n, path in enumerate(write_series(root / patient, put(PatientID=patient)), start=1):
+            path.rename(path.with_name(str(n)))
+        (root / patient / "9.txt").write_bytes(content)
+    assert errors(read()) == {"DCM-READ": 2}
+
+
+def test_a_series_that_is_wholly_lost_is_told_and_costs_no_other_whose_numbers_it_continues(
+    root: Path, write_series: Any, read: Read
+) -> None:
+    for patient in "ab":
+        for n, path in enumerate(write_series(root / patient / "ct", put(PatientID=patient)), start=1):
+            path.rename(path.with_name(f"IM{n:04d}"))
+        (root / patient / "ct2").mkdir()
+        for n in range(9, 17):
+            (root / patient / "ct2" / f"IM{n:04d}").write_bytes(b"")
+    cohort = read()
+    assert (len(cohort.cases), errors(cohort), warnings(cohort)) == (2, {}, {"DCM-READ": 1})
 
 
 def test_a_modality_that_says_nothing_does_not_make_an_image_disappear(root: Path, write_series: Any, read: Read) -> None:
@@ -238,7 +299,7 @@ def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
         (NUMBERED, "d/README", ""),
         (NUMBERED, "d/other.dcm", ""),  # named as DICOM, but like none of the three
         (NUMBERED, "e/IM014", "B"),  # in a folder of its own, by a number that is free
-        (NUMBERED, "e/IM029", "C"),
+        (NUMBERED, "e/IM029", ""),  # or the first of a series of its own
         (NUMBERED, "e/IM013", ""),
         (NUMBERED, "e/IM099", ""),
         (NUMBERED, "d/e/IM014", "B"),
@@ -258,6 +319,18 @@ def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
         (places(*(f"p{n}/{k}=S{n}" for n in range(60) for k in (1, 2, 4))), "lost/3", ""),  # of 60 patients
         (places("a/1=A", "a/2=A", unread=("b/1", "b/2", "b/3")), "b/3", ""),  # a series of its own
         (places("a/1=A", "a/2=A", unread=("a/b/1", "a/b/3")), "a/b/3", ""),
+        (NUMBERED, "d/IM014.zip", ""),  # an archive of anything
+        (NUMBERED, "d/IM014.tar.gz", ""),
+        (NUMBERED, "d/IM014.dcm.zip", "B"),
+        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/1.2.840.8.zip", ""),
+        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/2024.zip", ""),
+        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/2024.tar.gz", ""),
+        (places("a/x.dcm=A", "a/y.dcm=A"), "a/x (1).dcm", ""),  # copies of what is there
+        (places("a/x.dcm=A", "a/y.dcm=A"), "a/x - Kopie.dcm", ""),
+        (places("a/x.dcm=A", "a/y.dcm=A"), "a/y copy 2.dcm", ""),
+        (places("a/x.dcm=A", "a/y.dcm=A"), "a/z (1).dcm", "A"),
+        (places("a/x.dcm=A", "a/x (1).dcm=A"), "a/x (2).dcm", "A"),  # as browsers number downloads of one name
+        (places("a/IM (1).dcm=A", "a/IM (2).dcm=A"), "a/IM (3).dcm", "A"),
         (MIXED, "d/4.dcm", "AB"),  # names do not follow the series
         (places("d/1.dcm=A", "d/2.dcm=A"), "d/other.dcm", "A"),
         (SPREAD, "r/03/x3", "A"),
