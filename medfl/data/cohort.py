@@ -203,7 +203,7 @@ def _site_findings(
             names_to_classes(site.data.annotated_classes, study, site, "'annotated-classes' in site.toml")
         except DataError as error:
             warnings.append(Finding.from_error(error, level="warning"))
-    if study.task.kind == "classification":
+    if study.task.kind == "classification" and cases:
         missing_classes = find_missing_classes({case.label for case in cases if isinstance(case.label, int)}, study)
     else:
         missing_classes = ()

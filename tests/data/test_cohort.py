@@ -130,6 +130,12 @@ def test_a_word_that_is_no_split_is_told_with_the_words_that_are(csv_site: Any, 
     assert "Pruefung" not in unknown.what + unknown.fix
 
 
+def test_no_class_is_missed_where_there_is_no_case(csv_site: Any, make_study: Any) -> None:
+    rows = [f"gone/{n}.nii.gz,{'ab'[n % 2]},p{n}" for n in range(4)]
+    study = make_study(task__kind="classification", task__classes="a,b")
+    assert codes(read_cohort(csv_site("\n".join(["image,label,patient", *rows])), study)) == {"IMG-MISSING": 5}
+
+
 def test_shares_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:
     rows = [f"images/{n % 4 + 1}.nii.gz,{'ab'[n % 2]},p{n % 4}" for n in range(4)]
     study = make_study(task__kind="classification", task__classes="a,b")
