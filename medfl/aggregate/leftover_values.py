@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import tempfile
 import weakref
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ class LeftoverValues:
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 (closed with this object)
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, _close, self._file)
 
     def put(self, previous: int, weight: float, places: NDArray[np.integer], values: Tensor) -> int:
         """Append a record to the chain whose last record is `previous` (-1: to a new one), and return its place.
@@ -47,6 +49,7 @@ class LeftoverValues:
             self._file.write(_HEADER.pack(previous, places.size, weight))
             self._file.write(places.astype(np.int32).tobytes())
             self._file.write(values.astype(np.float64).tobytes())
+            self._file.flush()  # or a full disk would be noticed by whoever reads or closes the file
         return place
 
     def read(self, last: int) -> Iterator[tuple[float, NDArray[np.int32], NDArray[np.float64]]]:
@@ -56,3 +59,8 @@ class LeftoverValues:
             last, count, weight = _HEADER.unpack(self._file.read(_HEADER.size))
             places = np.frombuffer(self._file.read(4 * count), np.int32)
             yield weight, places, np.frombuffer(self._file.read(8 * count), np.float64)
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what a full disk did not take
+        file.close()

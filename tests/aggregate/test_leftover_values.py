@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +37,31 @@ def test_a_full_disk_is_said_to_be_full(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(leftovers._file, "write", write)
     with pytest.raises(RunError, match="DISK-FULL"):
         leftovers.put(-1, 1.0, np.array([0]), np.array([0.5]))
+
+
+class FullDisk(io.FileIO):
+    """A file that takes nothing more once its disk is full."""
+
+    full = False
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_disk_that_fills_up_is_noticed_at_once_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, failures = FullDisk(tmp_path / "file", "w+"), []
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: io.BufferedRandom(disk))
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    leftovers = LeftoverValues()
+    last = leftovers.put(-1, 1.0, np.arange(100_000), np.arange(100_000.0))
+    disk.full = True
+    with pytest.raises(RunError, match="DISK-FULL"):
+        leftovers.put(last, 1.0, np.array([0]), np.array([0.5]))  # so little that it is not written at once
+    del leftovers
+    assert disk.closed
+    assert failures == []
 
 
 def test_the_file_has_no_name_and_is_closed_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
