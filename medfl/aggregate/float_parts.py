@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,13 @@ WEIGHT_BITS = 29  # of a weight in one product: with the 24 bits of a float32 th
 FORMATS = {2: (10, -24), 4: (23, -149), 8: (52, -1074)}  # by bytes: bits after the point, exponent of the least float
 
 _HALF_BITS, _HALF = 26, np.int64(-(2**27))  # mask that leaves so many of the 53 bits of a float64
-_UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}  # by bytes
+_UNSIGNED: dict[
+    int, tuple[np.dtype[Any], struct.Struct, struct.Struct]
+] = {  # whole numbers of as many bytes as a float, and two of each for `struct`
+    2: (np.dtype(np.uint16), struct.Struct("=2H"), struct.Struct("=2e")),
+    4: (np.dtype(np.uint32), struct.Struct("=2I"), struct.Struct("=2f")),
+    8: (np.dtype(np.uint64), struct.Struct("=2Q"), struct.Struct("=2d")),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Weight:
     Parameters
     ----------
     value : float
-        Not 0.
+        Above 0.
     """
 
     value: float
@@ -73,14 +80,15 @@ def magnitudes(values: Tensor, buffer: NDArray[np.uint8]) -> tuple[float, float]
     >>> magnitudes(np.array([0.0, -2.0, 0.5]), np.empty(24, np.uint8))
     (0.5, 2.0)
     """
-    kind, without_sign = _UNSIGNED[values.dtype.itemsize], 2 ** (8 * values.dtype.itemsize - 1) - 1
+    kind, numbers, floats = _UNSIGNED[values.dtype.itemsize]
+    without_sign = 2 ** (8 * values.dtype.itemsize - 1) - 1
     bits = buffer[: values.nbytes].view(kind)  # without the sign, the bits of floats sort by size
     np.bitwise_and(values.view(kind), without_sign, out=bits)
-    span = np.array((np.minimum.reduce(bits), np.maximum.reduce(bits)), kind)
-    if not span[0]:
+    least, greatest = np.minimum.reduce(bits), np.maximum.reduce(bits)
+    if not least:
         np.subtract(bits, 1, out=bits)  # 0 becomes the largest number
-        span[0] = (int(np.minimum.reduce(bits)) + 1) & without_sign
-    smallest, largest = span.view(values.dtype).tolist()
+        least = (int(np.minimum.reduce(bits)) + 1) & without_sign
+    smallest, largest = floats.unpack(numbers.pack(least, greatest))
     return smallest, largest
 
 

@@ -57,6 +57,7 @@ class Mean(ABC):
         self._sums: dict[str, Any] = {}  # by tensor, as the kind of mean keeps them
         self._maxima: dict[str, Tensor] = {}
         self._total = Fraction(0)
+        self._is_whole = True  # False while a reply is added, and for good once adding one has failed
         self.count = 0
 
     @property
@@ -79,16 +80,28 @@ class Mean(ABC):
         ExchangeError
             ``WEIGHT-RANGE``, ``MODEL-MISMATCH``, ``UPDATE-NONFINITE``, or ``UPDATE-RANGE`` for what a `FloatMean` cannot
             hold. The sums are unchanged then.
+        RunError
+            ``DISK-FULL`` or ``RUN-FOLDER`` when an `ExactMean` cannot write what has to wait on disk. Part of the reply is in
+            the sums then, as after any other failure, such as of memory: this mean takes no more replies and gives no result.
+        RuntimeError
+            When adding an earlier reply has failed so.
         """
+        self._check_whole()
         check_weight(weight)
         check_layout(arrays, self._layout)
-        self._add(flatten(arrays), weight)
+        self._is_whole = False
+        try:
+            self._add(flatten(arrays), weight)
+        except ExchangeError:
+            self._is_whole = True
+            raise
         for name, (_, dtype) in self._layout.items():
             if dtype.kind != "f":
                 known = self._maxima.get(name)
                 self._maxima[name] = np.array(arrays[name]) if known is None else np.maximum(known, arrays[name])
         self._total += Fraction(weight)
         self.count += 1
+        self._is_whole = True
 
     def results(self, *, drain: bool = False) -> Iterator[tuple[str, Tensor]]:
         """Yield the mean tensor by tensor, in the names, order, shapes and types of the reference.
@@ -102,7 +115,10 @@ class Mean(ABC):
         ------
         ExchangeError
             ``WEIGHT-ZERO`` when nothing was folded.
+        RuntimeError
+            When adding a reply has failed for another reason than its content.
         """
+        self._check_whole()
         if not self.count:
             raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
         for name, (shape, dtype) in self._layout.items():
@@ -119,6 +135,10 @@ class Mean(ABC):
         """Return the mean as a whole model; raises like `results`."""
         return dict(self.results())
 
+    def _check_whole(self) -> None:
+        if not self._is_whole:
+            raise RuntimeError("adding a reply failed half way, so this mean is of no more use: make a new one")
+
     @abstractmethod
     def _add(self, flat: dict[str, Tensor], weight: float) -> None:
         """Add the flattened floating-point tensors of one reply, or raise and change nothing."""
@@ -132,11 +152,12 @@ class ExactMean(Mean):
     """Weighted mean of which the sums are exact, so that it has the same bits in whatever order the replies arrive.
 
     For whole weights up to 2**53 the mean of finite replies is right to one unit in the last place, however large or small they
-    are; replies that are all equal give that very model. Other weights are rounded to 29 bits first, each by at most 2**-30 of
-    itself, and the mean is right to one unit for those. The method and its proof: ``docs/decisions``, "The mean is exact".
+    are; replies that are all equal give that very model, but 0.0 for -0.0. Other weights are rounded to 29 bits first, each by
+    at most 2**-29 of itself, and the mean is right to one unit for those. The method and its proof: ``docs/decisions``, "The
+    mean is exact".
 
     Memory: two to three float32 models, an int64 a value and where needed another 32 bits. Values that differ by more than
-    about 2**40 within a block wait for the end of the round on disk, which takes longer.
+    about 2**40 within a block wait for the end of the round on disk, the fewer of them, which takes longer.
 
     Parameters
     ----------
@@ -164,20 +185,13 @@ class ExactMean(Mean):
         super().add(arrays, short_weight(weight))
 
     def _add(self, flat: dict[str, Tensor], weight: float) -> None:
+        spans = []
+        for name, _, block in iter_blocks(flat):
+            spans.append(magnitudes(block, self._bits))
+            if not math.isfinite(spans[-1][1]):
+                raise out_of_range_error(name, spans[-1][1])
         factor = Weight(weight)
-        for name, start, block in iter_blocks(flat):
-            span = magnitudes(block, self._bits)
-            if not math.isfinite(span[1]):
-                self._take_back(flat, weight, stop=(name, start))
-                raise out_of_range_error(name, span[1])
-            self._sums[name][start // BLOCK].add(block, span, factor, self._leftovers, self._buffer)
-
-    def _take_back(self, flat: dict[str, Tensor], weight: float, stop: tuple[str, int]) -> None:
-        factor = Weight(-weight)
-        for name, start, block in iter_blocks(flat):
-            if (name, start) == stop:
-                return
-            span = magnitudes(block, self._bits)
+        for (name, start, block), span in zip(iter_blocks(flat), spans, strict=True):
             self._sums[name][start // BLOCK].add(block, span, factor, self._leftovers, self._buffer)
 
     def _average(self, name: str, out: Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medfl.aggregate import MEANS, ExactMean, FloatMean, Mean, MeanName
-from medfl.errors import ExchangeError
+from medfl.errors import ExchangeError, RunError
 from medfl.messages.models import BLOCK, check_finite
 
 KINDS = sorted(MEANS)
@@ -145,7 +145,7 @@ def test_a_refused_reply_leaves_no_trace(kind: MeanName, bad: dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("place", [0, BLOCK, 2 * BLOCK])
-def test_a_reply_that_is_bad_late_in_its_bytes_is_taken_back(place: int) -> None:
+def test_a_reply_that_is_bad_late_in_its_bytes_leaves_no_trace(place: int) -> None:
     reference = {"a": np.zeros(BLOCK + 1, np.float32), "b": np.zeros(2 * BLOCK + 1, np.float32)}
     good = {name: RNG.standard_normal(x.size).astype(np.float32) for name, x in reference.items()}
     mean = ExactMean(reference)
@@ -156,6 +156,45 @@ def test_a_reply_that_is_bad_late_in_its_bytes_is_taken_back(place: int) -> None
     with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
         mean.add(bad, 1000)
     assert {name: x.tobytes() for name, x in mean.result().items()} == before
+
+
+def test_a_mean_that_a_full_disk_left_half_way_gives_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise RunError("DISK-FULL", "the disk is full.")
+
+    values = np.ones(2 * BLOCK, np.float32)
+    mean = ExactMean({"w": values})
+    mean.add({"w": values}, 1)
+    monkeypatch.setattr("medfl.aggregate.leftover_values.LeftoverValues.put", fail)
+    values[:BLOCK], values[BLOCK] = 7, 1e-30  # so the first block is added, and the second is not
+    with pytest.raises(RunError, match="DISK-FULL"):
+        mean.add({"w": values}, 1)
+    for use in (mean.result, lambda: mean.add({"w": values}, 1)):
+        with pytest.raises(RuntimeError, match="half way"):
+            use()
+
+
+class InterruptedReply(dict[str, np.ndarray]):
+    """A reply during which somebody presses Ctrl-C: after its floats were added, while its counters are."""
+
+    reads = 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.reads += name == "n"
+        if self.reads == 2:  # the first is that of the check
+            raise KeyboardInterrupt
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_that_was_stopped_half_way_gives_no_result(kind: MeanName) -> None:
+    reply = {"w": np.ones(1, np.float32), "n": np.array(1)}
+    mean = MEANS[kind](reply)
+    mean.add(reply, 1)
+    with pytest.raises(KeyboardInterrupt):
+        mean.add(InterruptedReply(reply), 1)
+    with pytest.raises(RuntimeError, match="half way"):
+        mean.result()
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), 2**54, 1e-9])
