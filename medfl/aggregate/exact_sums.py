@@ -68,7 +68,7 @@ class BlockSums:
         span : tuple of float
             The smallest magnitude above 0 among them, and the largest; as `magnitudes` returns them.
         weight : Weight
-            The weight; below 0 it takes values back.
+            The weight.
         leftovers : LeftoverValues
             Takes the values that do not fit.
         buffer : ndarray of float64
@@ -84,7 +84,12 @@ class BlockSums:
             self._move_step(max(lowest, _LEAST_STEP), top)
         exponent = self._exponent or 0
         if lowest < exponent or self._bound + (1 << max(top - exponent, 0)) > 1 << self._window:
-            values, largest = self._set_aside(values, weight, leftovers)
+            fits = self._find_fitting(values, weight)
+            if self._bound and self._count_sums() <= values.size - np.count_nonzero(fits):
+                self._start_anew(leftovers)
+                self.add(values, span, weight, leftovers, buffer)
+                return
+            values, largest = self._set_aside(values, fits, weight, leftovers)
         bound = _steps(largest, weight.value, exponent)
         self._bound += bound
         quick = values.dtype.itemsize < 8 and bound < _LOW_LIMIT // 2
@@ -98,12 +103,8 @@ class BlockSums:
 
     def mean(self, weight: Fraction, leftovers: LeftoverValues, out: Tensor) -> None:
         """Write the sums divided by a weight into `out`, of shape (size,), rounded once or twice from the exact sums."""
-        exponent = self._exponent or 0
-        self._take_surplus_off()
-        if self._high is not None:
-            self._carry()
-        total, rest = nearest_and_rest(self._low, self._high)
-        np.copyto(out, divide(total, rest, weight, self._dtype) * math.ldexp(1.0, exponent), casting="same_kind")
+        total, rest = self._floats()
+        np.copyto(out, divide(total, rest, weight, self._dtype) * math.ldexp(1.0, self._exponent or 0), casting="same_kind")
         if self._last_leftover >= 0:
             self._mean_of_leftovers(weight, leftovers, out)
 
@@ -125,16 +126,44 @@ class BlockSums:
         if shift > 0:
             self._shift(shift)
 
-    def _set_aside(self, values: Tensor, weight: Weight, leftovers: LeftoverValues) -> tuple[Tensor, float]:
+    def _find_fitting(self, values: Tensor, weight: Weight) -> NDArray[np.bool_]:
+        """Return which values fit beside the sums."""
+        exponent, room = self._exponent or 0, max((1 << self._window) - self._bound, 1).bit_length() - 1
+        return _fitting(values, exponent - weight.unit, power_of_two(room + exponent - weight.exponent))
+
+    def _set_aside(
+        self, values: Tensor, fits: NDArray[np.bool_], weight: Weight, leftovers: LeftoverValues
+    ) -> tuple[Tensor, float]:
         """Leave the values that do not fit for the end, and return the others, 0 in their place, and the largest of these."""
-        exponent = self._exponent or 0
-        room = max((1 << self._window) - self._bound, 1).bit_length() - 1
-        fits = _fitting(values, exponent - weight.unit, power_of_two(room + exponent - weight.exponent))
         places = np.flatnonzero(~fits)
         if places.size:
             self._last_leftover = leftovers.put(self._last_leftover, weight.value, places, values[places])
         values = np.where(fits, values, values.dtype.type(0))
         return values, float(np.abs(values).max())
+
+    def _count_sums(self) -> int:
+        """Return how many sums are not 0."""
+        self._take_surplus_off()
+        return int(np.count_nonzero(self._low if self._high is None else self._low | self._high))
+
+    def _start_anew(self, leftovers: LeftoverValues) -> None:
+        """Leave the sums for the end and let the next reply decide on the step, as more of its values do not fit."""
+        unit = math.ldexp(1.0, self._exponent or 0)
+        for part in self._floats():
+            places = np.flatnonzero(part)
+            if places.size:
+                self._last_leftover = leftovers.put(self._last_leftover, unit, places, part[places])
+        self._low[:] = 0
+        if self._high is not None:
+            self._high[:] = 0
+        self._exponent, self._low_bound, self._bound = None, 0, 0
+
+    def _floats(self) -> tuple[Tensor, Tensor]:
+        """Return the sums in steps, as the nearest floats and the rests."""
+        self._take_surplus_off()
+        if self._high is not None:
+            self._carry()
+        return nearest_and_rest(self._low, self._high)
 
     def _shift(self, bits: int) -> None:
         """Divide the step by 2**bits."""
@@ -175,15 +204,20 @@ class BlockSums:
         conversion. The other bits, the shifter's, are taken off later; all is modulo 2**64.
         """
         assert self._exponent is not None
-        shifted, shifter = buffer[: values.size], math.ldexp(1.5, 52 + self._exponent - weight.unit)
-        np.copyto(shifted, values)
+        odd, unit = (1, 0) if bound < _SHIFTER_LIMIT else (weight.odd, weight.unit)  # (1, 0): weighted as floats, faster
+        shifted, near = buffer[: values.size], buffer[BLOCK : 2 * BLOCK].view(values.dtype)[: values.size]
+        np.copyto(near, values)  # into the cache, as converting from far memory takes longer than both
+        np.copyto(shifted, near)
+        if bound < _SHIFTER_LIMIT:
+            shifted *= weight.value
+        shifter = math.ldexp(1.5, 52 + self._exponent - unit)
         shifted += shifter
         whole = shifted.view(np.int64)
-        if weight.odd != 1:
-            whole *= weight.odd
+        if odd != 1:
+            whole *= odd
         self._make_room(bound)
         self._low += whole
-        self._surplus += weight.odd * int(np.float64(shifter).view(np.int64))
+        self._surplus += odd * int(np.float64(shifter).view(np.int64))
 
     def _make_room(self, bound: int) -> None:
         """Carry if so many steps more would be too many for the lower digit."""
@@ -238,7 +272,7 @@ class BlockSums:
 def _steps(largest: float, weight: float, exponent: int) -> int:
     """Return a bound of ``largest * weight`` in steps, at most one part in 10 million too large."""
     (a, i), (b, j) = math.frexp(largest), math.frexp(weight)
-    return int(math.ldexp(a * abs(b) * (1 + 1e-7), i + j - exponent)) + 1
+    return int(math.ldexp(a * b * (1 + 1e-7), i + j - exponent)) + 1
 
 
 def _fitting(values: Tensor, lowest: int, limit: float) -> NDArray[np.bool_]:

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medfl.aggregate import ExactMean
+from medfl.aggregate.leftover_values import LeftoverValues
+from medfl.errors import ExchangeError
 from medfl.messages.models import BLOCK
 
 FORMATS = {"float16": 16, "float32": 32, "float64": 64}
@@ -121,6 +123,79 @@ def test_a_reply_that_is_refused_late_leaves_no_trace(drawn: tuple[str, list[np.
 def test_small_values_beside_large_ones_are_kept(dtype: str, values: list[float], weight: int) -> None:
     model = np.array(values, dtype)
     assert mean_of([model] * 3, [weight] * 3).tobytes() == model.tobytes()
+
+
+BELOW_2 = 2 - 2.0**-23  # the float32 before 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "replies"),  # of a type, a value and a weight each
+    [
+        ("float32", [("float32", BELOW_2, 2**36 - 1)] * 20),
+        ("float32", [("float32", 2.0**-10 * (1 + 2.0**-23), 1), *[("float32", 2.0**30 * BELOW_2, 2**21 - 1)] * 40]),
+        ("float64", [("float16", 1.0, 1), ("float64", 1.1 * 2.0**-80, 1)]),
+        ("float64", [("float64", 1.0, 1), ("float64", 1.1 * 2.0**-40, 3), ("float32", 1.5 * 2.0**-90, 1)]),
+    ],
+    ids=["many full weights", "far apart and many", "a step that becomes much smaller", "twice smaller"],
+)
+def test_long_sums_are_right(dtype: str, replies: list[tuple[str, float, int]]) -> None:
+    values, weights = [value for _, value, _ in replies], [weight for *_, weight in replies]
+    mean = mean_of([np.zeros(1, dtype), *[np.array([value], kind) for kind, value, _ in replies]], [1, *weights])
+    assert units_off(mean[0], [0.0, *values], [1, *weights], dtype) <= 1
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the numbers of values that had to wait for the end of the round, on disk if they are many."""
+    counts: list[int] = []
+    put = LeftoverValues.put
+
+    def count(self: LeftoverValues, previous: int, weight: float, places: np.ndarray, values: np.ndarray) -> int:
+        counts.append(places.size)
+        return put(self, previous, weight, places, values)
+
+    monkeypatch.setattr(LeftoverValues, "put", count)
+    return counts
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("value", [1e30, 1e10, 1e-10, 1e-30])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_reply_that_is_refused_makes_no_other_wait(value: float, place: int, few: bool, waiting: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    model = {"w": np.zeros(BLOCK + 9, np.float32), "last": np.zeros(1, np.float32)}
+    replies = [{**model, "w": rng.standard_normal(BLOCK + 9, dtype=np.float32)} for _ in range(3)]
+    bad = {"w": np.full(BLOCK + 9, value, np.float32), "last": np.array([np.nan], np.float32)}
+    if few:
+        bad["w"][1:] = 0
+    mean, alone = ExactMean(model), ExactMean(model)
+    for k in range(4):
+        if k == place:
+            with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
+                mean.add(bad, 2**20)
+        if k < 3:
+            mean.add(replies[k], 5)
+            alone.add(replies[k], 5)
+    assert waiting == []
+    assert mean.result()["w"].tobytes() == alone.result()["w"].tobytes()
+
+
+@pytest.mark.parametrize(("few", "limit"), [(True, 4), (False, 2 * BLOCK)])
+@pytest.mark.parametrize("value", [1e30, 1e-30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_reply_of_another_size_makes_no_other_wait(
+    dtype: str, value: float, few: bool, limit: int, waiting: list[int]
+) -> None:
+    rng = np.random.default_rng(0)
+    odd = np.full(BLOCK, value**3 if dtype == "float64" else value, dtype)
+    if few:
+        odd[2:] = 0
+    replies = [odd, *[rng.standard_normal(BLOCK).astype(dtype) for _ in range(5)]]
+    mean = mean_of(replies, [3, 10, 20, 30, 40, 50])
+    assert sum(waiting) <= limit
+    for place in (0, 1, 2, BLOCK - 1):
+        assert units_off(mean[place], [reply[place] for reply in replies], [3, 10, 20, 30, 40, 50], dtype) <= 1
+    assert mean.tobytes() == mean_of(replies[::-1], [50, 40, 30, 20, 10, 3]).tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
