@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.columns import find_synonyms
+from medfl.data.layouts.file_columns import find_kind_of_files
 from medfl.data.layouts.mask_folders import names_images, names_masks
 from medfl.data.layouts.shown_values import is_plain_value
 from medfl.data.layouts.sources import is_image_file
@@ -42,7 +43,7 @@ def advise_on_likely_index(root: Path, tables: Iterable[Path], may_name: Callabl
             files = files if files is not None else _list_files(root)
         except (DataError, OSError):  # who reads it says what is wrong with it
             continue
-        images = dict(_find_image_columns(table, files))
+        images = dict(_find_image_columns(table, root, files))
         if images:
             return _describe(path, table, images, named=may_name(path.stem))
     return ""
@@ -62,14 +63,13 @@ def _list_files(root: Path) -> dict[str, frozenset[str]]:
     return {place: frozenset(found) for place, found in names.items()}
 
 
-def _find_image_columns(table: Table, files: dict[str, frozenset[str]]) -> Iterator[tuple[str, str]]:
+def _find_image_columns(table: Table, root: Path, files: dict[str, frozenset[str]]) -> Iterator[tuple[str, str]]:
     """Yield the columns whose cells are image files, with the pattern that makes paths of them."""
-    paths = {f"{place}/{name}".removeprefix("/") for place, names in files.items() for name in names}
     for column in table.columns:
         cells = {row[column].replace("\\", "/") for row in table.rows} - {""}
         if len(cells) < _LEAST_FILES or is_image_file(column):
             continue
-        if _are_among(cells, paths):
+        if find_kind_of_files(cells, root) == "image files":
             yield column, column
             continue
         for place, names in files.items():

@@ -71,10 +71,12 @@ def find_masks_as_classes(images: Iterable[Sequence[str]], classes: Iterable[str
     """
     found, pairs = set(), {}
     for names, label in zip(images, classes, strict=True):
-        for path in map(PurePosixPath, (name.replace("\\", "/") for name in names)):
-            if path.parent.name and path.parent.name.casefold() == label.strip().casefold() and names_masks(label):
-                found.add(str(path))
-            pairs[str(path)] = (path.parent, *split_stem(path.name))
+        if len(names) > 1:
+            continue  # channels, of which a mask may be one
+        path = PurePosixPath(names[0].replace("\\", "/"))
+        if path.parent.name and path.parent.name.casefold() == label.strip().casefold() and names_masks(label):
+            found.add(names[0])
+        pairs[names[0]] = (path.parent, *split_stem(path.name))
     plain = {(folder, stem) for folder, stem, word in pairs.values() if word not in _MASK_WORDS}
     return found | {path for path, (folder, stem, word) in pairs.items() if word in _MASK_WORDS and (folder, stem) in plain}
 

@@ -100,3 +100,12 @@ def test_a_mask_is_no_image_of_a_class(
     fill(tmp_path / "data", "normal/n{id}.png", seed=1)
     found = classes_of(tmp_path / "data", make_site, make_study)
     assert found == (12 - refused, {"IMG-MASK": refused} if refused else {})
+
+
+def test_a_mask_may_be_a_channel_of_an_image(tmp_path: Path, make_site: Any, make_study: Any) -> None:
+    fill(tmp_path, "{id}.png", "{id}_mask.png")
+    rows = [f"{k:03d}.png,{k:03d}_mask.png,{'ab'[k % 2]}" for k in range(4)]
+    (tmp_path / "index.csv").write_text("\n".join(["x,mask,label", *rows]))
+    kind = {"task__kind": "classification", "task__classes": "a,b", "task__modality": "XR", "task__dimension": 2}
+    cohort = read_cohort(make_site(tmp_path, image="x,mask", patient=""), make_study(**kind, task__channels="x,mask"))
+    assert len(cohort.cases) == 4

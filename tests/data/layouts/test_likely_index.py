@@ -113,3 +113,16 @@ def test_other_tables_are_not_told_as_an_index(header: str, row: str, write: Wri
 def test_pictures_beside_a_list_without_any_layout(write: Writer, make_site: Any) -> None:
     with pytest.raises(DataError, match=r'DATA-LAYOUT.*set index = "liste.csv", image = "Bild"'):
         read_cohort(make_site(write(".", "liste.csv", "Bild,Befund", "{n}.png,{c}")), study_of_classes())
+
+
+def test_a_list_of_files_in_very_many_folders_is_told(tmp_path: Path, make_site: Any) -> None:
+    for k in range(120):
+        for n in range(2):
+            path = tmp_path / "data" / f"case{k}" / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    rows = [f"case{k}/{n}.png,a" for k in range(120) for n in range(2)]
+    (tmp_path / "data" / "liste.csv").write_text("\n".join(["Bild,Befund", *rows]))
+    assert any(
+        'set index = "liste.csv", image = "Bild"' in text for text in make_overview(make_site(tmp_path / "data")).warnings
+    )
