@@ -54,17 +54,17 @@ def foretell_preparing(
         ``PREP-SIZE``; ``CASE-MEMORY`` when preparing needs more memory than there is.
     """
     masked = not isinstance(case.label, int)
-    try:
-        check_prepared_size(shape, spacing, study, site.data, masked=masked, memory=total_memory())
-    except DataError as error:
-        if exact:
-            raise
-        return (), [Finding.from_error(error, case.name, "warning")]
     findings: list[Finding] = []
     try:
         check_prepared_size(shape, spacing, study, site.data, masked=masked, memory=available_memory())
     except DataError as error:
         findings = [Finding.from_error(error, case.name, "warning")]
+        try:  # whether it is too large for this machine at any time
+            check_prepared_size(shape, spacing, study, site.data, masked=masked, memory=total_memory())
+        except DataError as certain:
+            if exact:
+                raise
+            findings = [Finding.from_error(certain, case.name, "warning")]
     if not exact:
         return (), findings
     prepared = foretell_shape(shape, spacing, study)
