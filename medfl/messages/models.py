@@ -88,7 +88,7 @@ def validate_arrays(arrays: Tensors, layout: Layout) -> dict[str, Tensor]:
 
 
 def interpolate(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Return ``start + share * (end - start)`` in the type of `start`, computed in float32 at least.
+    """Return ``start + share * (end - start)`` in the type of `start`, computed in float64.
 
     Integer and boolean tensors are those of `end`.
 
@@ -99,8 +99,10 @@ def interpolate(start: Tensor, end: Tensor, share: float) -> Tensor:
     """
     if end.dtype.kind != "f" or share == 1.0:
         return end
-    change = np.subtract(end, start, dtype=np.result_type(start.dtype, np.float32))
-    return np.asarray(start + change * share, start.dtype)
+    between = np.subtract(end, start, dtype=np.float64)  # float32 would lose a small end beside a large start
+    between *= share
+    between += start
+    return np.asarray(between, start.dtype)
 
 
 def iter_blocks(flat: Tensors) -> Iterator[tuple[str, int, Tensor]]:
