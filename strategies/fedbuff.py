@@ -13,6 +13,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
+from medfl.aggregate import short_weight
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange, find_asked_node
 from medfl.messages.models import Tensor, Tensors, check_layout, interpolate, layout_of
@@ -129,7 +130,8 @@ class FedBuff(FedAvg):
     def add_reply(self, reply: Reply) -> None:
         check_layout(reply.arrays, self._layout)
         task = self._find_task(reply.site)
-        age, weight, arrays = self._round - task.server_round, reply.weight, dict(reply.arrays)
+        age, arrays = self._round - task.server_round, dict(reply.arrays)
+        weight = short_weight(reply.weight)  # as the mean counts it, so that replies of this round give a share of 1
         if age:
             start, parameters = array_views(task.model), arrays.keys() - self.buffers
             arrays |= {name: _rebase(arrays[name], start[name], self._sent[name]) for name in parameters}
@@ -157,7 +159,7 @@ def _rebase(trained: Tensor, start: Tensor, sent: Tensor) -> Tensor:
     if trained.dtype.kind != "f":
         return trained
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is added
-        return np.asarray(sent + (trained - start), sent.dtype)
+        return np.asarray(sent + np.subtract(trained, start, dtype=np.float64), sent.dtype)
 
 
 def _message_ids(tasks: Iterable[_Task]) -> list[str]:

@@ -7,6 +7,7 @@ does not grow with the number of replies.
 
 from medfl.aggregate.disk_replies import DiskReplies
 from medfl.aggregate.distances import combine, distance, distances, inner_products, squared_distances
+from medfl.aggregate.float_parts import short_weight
 from medfl.aggregate.means import MEANS, ExactMean, FloatMean, Mean, MeanName
 from medfl.aggregate.order_statistics import median, trimmed_mean
 from medfl.aggregate.weiszfeld import geometric_median
@@ -24,6 +25,7 @@ __all__ = [
     "geometric_median",
     "inner_products",
     "median",
+    "short_weight",
     "squared_distances",
     "trimmed_mean",
 ]

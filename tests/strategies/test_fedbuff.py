@@ -85,6 +85,17 @@ def test_when_all_answer_in_time_it_is_fedavg_with_a_learning_rate(make: Any) ->
     assert Study(make, buffer=3, server_learning_rate=0.5).go(set()) == pytest.approx(18.5)
 
 
+@pytest.mark.parametrize(
+    ("sent", "reply", "weights"), [(1e4, 1e-3, [0.1, 0.3]), (1e6, 1e-5, [0.7, 1.1]), (1.0, 1 / 3, [10, 20])]
+)
+def test_with_fractions_as_weights_no_small_value_is_lost(sent: float, reply: float, weights: list[float], make: Any) -> None:
+    trained = {"w": np.array([reply], np.float32)}
+    grid = FakeGrid({5 + k: make.trained(trained, weight) for k, weight in enumerate(weights)})
+    strategy = FedBuff(site_names=SITES, buffer=2)
+    messages = list(strategy.configure_train(1, to_array_record({"w": np.array([sent], np.float32)}), ConfigRecord(), grid))
+    assert read(strategy.aggregate_train(1, list(grid.send_and_receive(messages)))[0])["w"].tolist() == trained["w"].tolist()
+
+
 def test_half_of_the_sites_make_a_round_by_default(make: Any) -> None:
     study = Study(make)
     assert study.go({5}) == pytest.approx(55)
