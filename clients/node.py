@@ -93,6 +93,8 @@ def _train_reply(received: TrainTask, simulation: Simulation | None) -> RecordDi
         names = [each.name for each in node_cache.simulated_sites(simulation)]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     result = update_compression.compress(task, local_layers.without_local_layers(task, session.train(task, algorithm)))
+    if task.arm != "local" and (study.keeps_site_state or study.has_personal_models):
+        task.state.close_round()
     numbers = policy_checks.redact(result.metrics | suppress(scores, site.policy.min_count), site.policy)
     info = {records.EXCLUDED: joining.count_findings(task.prepared.findings, site, "error")}
     return records.build_reply_content(site.name, numbers, result.arrays, info, result.records)
@@ -149,6 +151,8 @@ def _read_task(
     model = arrays.pop(records.ARRAYS)
     run = str(config.get(records.RUN, f"flower-{context.run_id}"))
     state = ClientState(state_folder(site_root(site), study.approved_hash(), run), server_round)
+    if arm != "local":  # that keeps nothing
+        state.check()
     seed = derive_seed(study.seed, site.name, server_round)
     net = node_cache.get_network(study)
     return TrainTask(study, site, load(study, site), net, model, server_round, seed, state, arrays, arm)

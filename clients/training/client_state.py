@@ -18,7 +18,8 @@ from medfl.data.store.cache_key import run_state_folder
 from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ROUND
-from medfl.runs import checkpoint_files
+from medfl.runs import checkpoint_files, site_state
+from medfl.runs.site_state import checkpoint_name
 from medfl.system.files import translate_disk_errors
 
 _RUN_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -61,7 +62,7 @@ class ClientState:
         if not earlier:
             return None
         self._loaded[name] = earlier[-1] if of_round is None else of_round
-        return checkpoint_files.load(self.folder, _checkpoint_name(name, self._loaded[name])).arrays
+        return checkpoint_files.load(self.folder, checkpoint_name(name, self._loaded[name])).arrays
 
     def load_last_counted(self, name: str, counted: Tensors) -> dict[str, Tensor]:
         """Return what the site saved in the round whose reply the server counted last, nothing if it never counted one.
@@ -104,19 +105,28 @@ class ClientState:
         if not self.folder.is_dir():
             with translate_disk_errors("the state of the site"):
                 self.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        checkpoint_files.save(self.folder, _checkpoint_name(name, self._round), tensors, {})
+        checkpoint_files.save(self.folder, checkpoint_name(name, self._round), tensors, {})
         earlier = [n for n in self._rounds(name) if n < self._round]
         rounds = {self._round, self._loaded.get(name, max(earlier, default=self._round))}
         others = {f for f in checkpoint_files.list_names(self.folder) if not f.startswith(f"{name}-round-")}
-        checkpoint_files.prune(self.folder, others | {_checkpoint_name(name, n) for n in rounds})
+        checkpoint_files.prune(self.folder, others | {checkpoint_name(name, n) for n in rounds})
+
+    def close_round(self) -> None:
+        """Write down what is kept after this round, so that what is missing in a later one is known to be lost."""
+        site_state.write_list(self.folder, self._round)
+
+    def check(self) -> None:
+        """Raise ``STATE-LOST`` when something is missing that was kept before this round."""
+        if site_state.is_lost_before(self.folder, self._round):
+            what = f"what this site kept before round {self._round} is gone, in whole or in part."
+            raise RunError("STATE-LOST", what, "Put back the folder of the store from a copy, or go on without this site.")
 
     def clear(self) -> None:
         """Remove the state of this run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _rounds(self, name: str) -> list[int]:
-        start = f"{name}-round-"
-        return sorted(int(f.removeprefix(start)) for f in checkpoint_files.list_names(self.folder) if f.startswith(start))
+        return site_state.saved_rounds(self.folder, name)
 
 
 def state_folder(root: Path, study_hash: str, run: str) -> Path:
@@ -139,7 +149,3 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     if not _RUN_NAME_PATTERN.fullmatch(run) or ".." in run:
         raise ExchangeError("RUN-NAME", "the name that the server gives the run is not valid.")
     return run_state_folder(root, study_hash, run)
-
-
-def _checkpoint_name(name: str, server_round: int) -> str:
-    return f"{name}-round-{server_round:05d}"

@@ -11,6 +11,7 @@ from medfl.data.store.cache_key import run_state_folder, site_root
 from medfl.errors import ConfigError, RunError
 from medfl.runs.history import Event, is_complete_round
 from medfl.runs.run_folder import PACKAGES, Run, is_locked, read_metadata, run_status, software_versions
+from medfl.runs.site_state import is_lost_since
 from medfl.server.simulated_data import check_same_hospitals
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.site import Site
@@ -100,15 +101,23 @@ def _read_sites(app: StudyApp) -> tuple[Site, ...]:
 def _check_sites(run: Run, sites: Sequence[Site], events: Sequence[Event]) -> None:
     """Raise when the data has other hospitals, or what one keeps between two rounds is lost."""
     check_same_hospitals((site.name for site in sites), events)
-    trained = set(_trained_sites(events)) if run.study.keeps_site_state else set()
-    for site in (site for site in sites if site.name in trained):
-        if not run_state_folder(site_root(site), run.study.approved_hash(), run.path.name).is_dir():
-            what = f"what {site.name} keeps from round to round is no longer in the store of prepared data."
-            raise RunError("STATE-LOST", what, f"If MEDFL_STORE named another folder then, set it again, {_NEW_RUN}")
+    if not (run.study.keeps_site_state or run.study.has_personal_models):
+        return
+    federated = [event for event in events if event.get("arm") == "federated"]
+    counted = _last_counted_rounds(federated)
+    last = max(counted.values(), default=0)
+    is_scored = any(event["event"] == "scored" and event["round"] == last for event in federated)
+    if run.study.strategy.name == "fedbuff":  # there a reply may count in a later round than the site saved it in
+        counted = dict.fromkeys(counted, 1)
+    for site in (site for site in sites if site.name in counted):
+        folder = run_state_folder(site_root(site), run.study.approved_hash(), run.path.name)
+        if is_lost_since(folder, counted[site.name], last, last + is_scored):
+            what = f"what {site.name} kept in the last complete round is no longer in the store of prepared data."
+            fix = "If MEDFL_STORE named another folder then, set it again; what a later round has replaced cannot be had back."
+            raise RunError("STATE-LOST", what, f"{fix} Otherwise start a new run.")
 
 
-def _trained_sites(events: Iterable[Event]) -> Iterable[str]:
-    """Yield the sites that took part in a complete round of the federated arm."""
-    for event in events:
-        if event["event"] == "round" and event["arm"] == "federated" and is_complete_round(event):
-            yield from (site for site, entry in event["sites"].items() if entry["status"] == "ok")
+def _last_counted_rounds(events: Iterable[Event]) -> dict[str, int]:
+    """Return for each site the last complete round in which its reply counted."""
+    rounds = [event for event in events if event["event"] == "round" and is_complete_round(event)]
+    return {site: event["round"] for event in rounds for site, entry in event["sites"].items() if entry["status"] == "ok"}

@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 
 import medfl
+from medfl.clients.training.client_state import ClientState, state_folder
+from medfl.data.simulated_sites import read_simulated_sites
+from medfl.data.store.cache_key import site_root
 from medfl.errors import RunError
 from medfl.runs import checkpoint_files
 from medfl.runs.history import Event, read_history
@@ -102,8 +105,63 @@ def test_a_run_under_another_name_is_refused(begun: Callable[..., Path]) -> None
 
 @pytest.mark.parametrize("algorithm", ["ditto", "moon", "fedbn"])
 def test_a_run_whose_sites_have_lost_what_they_kept_is_refused(algorithm: str, begun: Callable[..., Path]) -> None:
-    with pytest.raises(RunError, match=r"\[STATE-LOST\] what hospital-1 keeps"):
+    with pytest.raises(RunError, match=r"\[STATE-LOST\] what hospital-1 kept"):
         plan_resumption(begun(strategy__name=algorithm))
+
+
+@pytest.fixture
+def keep(nodule_hospitals: Path) -> Callable[..., Path]:
+    """Return a function that does a round of the first hospital as far as what it keeps, and returns the folder of that."""
+
+    def do(run: Path, server_round: int, *names: str) -> Path:
+        opened = Run.open(run)
+        site = next(site for site in read_simulated_sites(opened.app.simulation) if site.name == "hospital-1")
+        folder = state_folder(site_root(site), opened.study.approved_hash(), run.name)
+        for name in names:
+            ClientState(folder, server_round).save(name, {"w": np.zeros(1)})
+        ClientState(folder, server_round).close_round()
+        return folder
+
+    return do
+
+
+@pytest.mark.parametrize("lost", ["ditto", "personal"])
+def test_each_of_the_things_that_a_site_kept_must_be_there(
+    lost: str, begun: Callable[..., Path], keep: Callable[..., Path]
+) -> None:
+    run = begun(strategy__name="ditto")
+    folder = keep(run, 1, "ditto", "personal")
+    plan_resumption(run)
+    keep(run, 2, "ditto", "personal")  # of the round that broke off
+    plan_resumption(run)
+    for file in folder.glob(f"{lost}-*"):
+        file.unlink()
+    with pytest.raises(RunError, match="STATE-LOST"):
+        plan_resumption(run)
+
+
+@pytest.mark.parametrize("rounds", [(3, 4), (2, 3)])
+def test_state_of_later_rounds_is_not_that_of_the_last_complete_one(
+    rounds: tuple[int, ...], begun: Callable[..., Path], keep: Callable[..., Path]
+) -> None:
+    run = begun(strategy__name="ditto")
+    for server_round in (1, *rounds):
+        keep(run, server_round, "ditto")
+    with pytest.raises(RunError, match="STATE-LOST"):
+        plan_resumption(run)
+
+
+def test_state_of_an_earlier_round_is_lost_unless_the_replies_since_then_did_not_count(
+    begun: Callable[..., Path], keep: Callable[..., Path]
+) -> None:
+    for status in ("late", "ok"):
+        run = begun({**ROUND, "round": 2, "sites": {"hospital-1": {"status": status}}}, strategy__name="ditto")
+        keep(run, 1, "ditto")
+        if status == "late":
+            plan_resumption(run)
+            continue
+        with pytest.raises(RunError, match="STATE-LOST"):
+            plan_resumption(run)
 
 
 def test_a_run_of_a_federation_is_refused(begun: Callable[..., Path]) -> None:

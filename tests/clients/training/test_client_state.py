@@ -119,3 +119,42 @@ def test_each_study_and_each_run_has_its_own_folder_which_names_neither(tmp_path
     folders = [state_folder(tmp_path, study * 64, run) for study in "ab" for run in ("run-1", "run-2", "flower-7")]
     assert len(set(folders)) == 6
     assert all(folder.is_relative_to(tmp_path / "state") and "run" not in folder.name for folder in folders)
+
+
+def close(folder: Path, server_round: int, **values: float) -> None:
+    """Do a round of a site that keeps something under each of these names."""
+    for name, value in values.items():
+        put(folder, server_round, value, name=name)
+    ClientState(folder, server_round).close_round()
+
+
+def test_what_was_kept_and_is_missing_is_lost_and_what_was_never_kept_is_not(tmp_path: Path) -> None:
+    ClientState(tmp_path, 1).check()  # the first round
+    close(tmp_path, 1)
+    ClientState(tmp_path, 2).check()  # it kept nothing
+    for n in (2, 3, 4):
+        close(tmp_path, n, ditto=n, **({"personal": 1.0} if n == 3 else {}))
+    for n in (4, 5, 9):
+        ClientState(tmp_path, n).check()
+    for file in tmp_path.glob("personal-*"):
+        file.unlink()
+    with pytest.raises(RunError, match="STATE-LOST"):
+        ClientState(tmp_path, 5).check()
+
+
+def test_state_of_later_rounds_alone_is_lost_unless_the_first_round_is_done_again(tmp_path: Path) -> None:
+    close(tmp_path, 2, ditto=1.0)
+    ClientState(tmp_path, 1).check()
+    ClientState(tmp_path, 2).check()
+    for n in (3, 4):
+        close(tmp_path, n, ditto=n)
+    with pytest.raises(RunError, match="STATE-LOST"):
+        ClientState(tmp_path, 3).check()
+
+
+def test_rounds_that_failed_after_they_saved_something_are_no_loss(tmp_path: Path) -> None:
+    close(tmp_path, 1, ditto=1.0)
+    for n in (2, 3, 4):
+        ClientState(tmp_path, n).load("ditto")
+        put(tmp_path, n, n, name="ditto")
+    ClientState(tmp_path, 5).check()
