@@ -8,6 +8,7 @@ from typing import ClassVar
 from medfl.aggregate import DiskReplies, geometric_median
 from medfl.messages.models import Tensor
 from medfl.strategies.base.disk_strategy import DiskStrategy
+from medfl.strategies.base.reply import Reply, update_norm
 
 
 @dataclass(eq=False, kw_only=True)
@@ -39,6 +40,10 @@ class Rfa(DiskStrategy):
         if self.iterations < 1 or self.nu <= 0:
             raise ValueError(f"iterations must be at least 1, nu above 0 (came {self.iterations}, {self.nu})")
         super().__post_init__()
+
+    def add_reply(self, reply: Reply) -> None:
+        update_norm(reply)  # a distance that is out of range would make every share not-a-number
+        super().add_reply(reply)
 
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         return geometric_median(replies, replies.weights, nu=self.nu, iterations=self.iterations)

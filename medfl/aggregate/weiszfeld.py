@@ -45,13 +45,19 @@ def geometric_median(
     Raises
     ------
     ExchangeError
-        ``WEIGHT-ZERO`` when there is no reply, or none with a weight.
+        ``WEIGHT-ZERO`` when there is no reply, or none with a weight; ``UPDATE-RANGE`` when the square of a distance is beyond
+        float64, of which no share can be made.
     """
     sites = replies.sites
     alpha = np.array([1.0 if weights is None else weights.get(site, 0.0) for site in sites])
     if not alpha.sum() > 0:
         raise ExchangeError("WEIGHT-ZERO", "there is no reply to average.", "See why each reply was left out.")
-    shares = weiszfeld(squared_distances(replies), alpha, nu, iterations)
+    with np.errstate(over="ignore"):
+        squares = squared_distances(replies)
+    if not np.isfinite(squares).all():
+        worst = sites[int(np.argmax(np.isinf(squares).sum(axis=0)))]
+        raise ExchangeError("UPDATE-RANGE", f"the reply of {worst} is out of range.", "Leave it out.")
+    shares = weiszfeld(squares, alpha, nu, iterations)
     return combine(replies, dict(zip(sites, shares.tolist(), strict=True))) | median(replies, replies.buffers)
 
 

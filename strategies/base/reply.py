@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ from medfl.messages.records import Metrics, ReplyRecord
 
 MetricsMean = Callable[[list[RecordDict], str], MetricRecord]
 
+_MAX_NORM = 2.0**510
 _EQUAL_WEIGHT_KEY = "medfl.weight"  # stands for the weight where all replies weigh the same
 
 
@@ -79,11 +79,14 @@ def mean_metrics(counted: Sequence[ReplyRecord], key: str, mean: MetricsMean | N
 
 
 def update_norm(reply: Reply) -> float:
-    """Return the Euclidean norm of the update of the parameters; ExchangeError when a reply does not fit or is out of range."""
+    """Return the Euclidean norm of the update of the parameters; ExchangeError when a reply does not fit or is out of range.
+
+    The largest norm is 2**510: the square of the distance between any two such replies is finite.
+    """
     check_layout(reply.arrays, layout_of(reply.start))
     check_finite(reply.arrays)
     with np.errstate(over="ignore"):
         length = distance(reply.arrays, reply.start, reply.buffers)
-    if not math.isfinite(length):
+    if not length <= _MAX_NORM:
         raise ExchangeError("UPDATE-RANGE", "the norm of the update is out of range.", "Training has diverged there.")
     return length

@@ -33,6 +33,12 @@ def test_more_than_half_of_the_weight_decides(store_replies: StoreReplies) -> No
         geometric_median(stored, {"a": 0.0})
 
 
+def test_a_distance_that_is_out_of_range_is_refused_with_the_name_of_its_site(store_replies: StoreReplies) -> None:
+    stored = store_replies({"a": [0.0], "b": [1.0], "far": [1e155]}, dtype="float64")
+    with pytest.raises(ExchangeError, match=r"UPDATE-RANGE.*far"):
+        geometric_median(stored)
+
+
 def test_a_step_is_that_of_the_paper(store_replies: StoreReplies) -> None:
     points, alpha = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]]), np.array([0.5, 0.25, 0.25])
     z = alpha @ points

@@ -61,6 +61,16 @@ def test_a_minority_moves_it_by_no_more_than_the_spread_of_the_others(far: float
     assert np.linalg.norm(made - honest.mean(0)) < 2 * np.linalg.norm(honest - honest.mean(0), axis=1).max()
 
 
+@pytest.mark.parametrize("far", [1e155, -1e200, 1e308])
+def test_a_reply_whose_distance_is_out_of_range_is_left_out(far: float, fake: Any, make: Any) -> None:
+    values = {k: {"w": np.full(2, far if k == 2 else 0.1)} for k in range(2, 8)}
+    grid, strategy = fake({k: make.trained(v, 1) for k, v in values.items()}), Rfa()
+    messages = strategy.configure_train(1, to_array_record({"w": np.zeros(2)}), ConfigRecord(), grid)
+    arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(messages))
+    assert arrays["w"].numpy() == pytest.approx([0.1, 0.1])
+    assert [r.reason[:14] for r in strategy.last_round.replies] == ["[UPDATE-RANGE]", *[""] * 5]
+
+
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"nu": 0.0}])
 def test_numbers_that_are_none_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="iterations must be"):
