@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,9 +9,9 @@ from typing import ClassVar
 
 from flwr.app import ArrayRecord
 
-from medfl.aggregate import MEANS, Mean
+from medfl.aggregate import ExactMean
 from medfl.errors import ExchangeError
-from medfl.messages.models import Tensor, check_layout, interpolate, layout_of
+from medfl.messages.models import Tensor, check_finite, check_layout, check_weight, interpolate, layout_of
 from medfl.messages.records import TRAIN_STEPS, array_views, to_array
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
@@ -37,7 +36,7 @@ class FedNova(FedAvg):
     result is that of FedAvg.
 
     Computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
-    Buffers (running statistics) are the mean with the weights p_i.
+    Buffers (running statistics) are the mean with the weights p_i, exact whatever `mean` says.
 
     Parameters
     ----------
@@ -65,7 +64,7 @@ class FedNova(FedAvg):
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
         self._weight = self._weighted_steps = Fraction(0)  # sums of weights, and of weights times effective steps
-        self._buffer_mean: Mean = MEANS[self.mean]({name: self._sent[name] for name in self.buffers})
+        self._buffer_mean = ExactMean({name: self._sent[name] for name in self.buffers})  # takes whatever is finite
         super().begin_round(ArrayRecord({name: x for name, x in sent.items() if name not in self.buffers}))
 
     def add_reply(self, reply: Reply) -> None:
@@ -73,12 +72,13 @@ class FedNova(FedAvg):
         if not isinstance(steps, int | float) or not 1 <= steps < 2**40:
             raise ExchangeError("STEPS-MISSING", f"the metric {self.steps_key!r} of the reply is not a number of steps.")
         effective = self._effective_steps(steps)
+        check_weight(reply.weight)
         check_layout(reply.arrays, layout_of(self._sent))
-        buffers = copy.deepcopy(self._buffer_mean)  # taken over only if the parameters are added too; they are few
-        buffers.add({name: reply.arrays[name] for name in self.buffers}, reply.weight)
+        buffers = {name: reply.arrays[name] for name in self.buffers}
+        check_finite(buffers)  # all that could refuse them, so that a reply counts in both means or in none
         parameters = {name: x for name, x in reply.arrays.items() if name not in self.buffers}
         super().add_reply(dataclasses.replace(reply, arrays=parameters, weight=_SCALE * reply.weight / effective))
-        self._buffer_mean = buffers
+        self._buffer_mean.add(buffers, reply.weight)
         self._weight += Fraction(reply.weight)
         self._weighted_steps += Fraction(reply.weight) * Fraction(effective)
 

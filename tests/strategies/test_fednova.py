@@ -66,3 +66,20 @@ def test_a_number_of_steps_that_is_none_is_refused(steps: float, make: Any) -> N
     answers = {5: make.trained(ZERO, 1, **{"train.steps": 5}), 6: make.trained(ZERO, 3, **{"train.steps": steps})}
     play(strategy, ZERO, [lambda _: answers])
     assert [r.reason[:15] for r in strategy.last_round.replies] == ["", "[STEPS-MISSING]"]
+
+
+def wide(seed: int, size: int = 60_000) -> np.ndarray:
+    """Return values that differ so much in size that an exact mean keeps some of them in a file."""
+    rng = np.random.default_rng(seed)
+    return np.ldexp(rng.uniform(1, 2, size), rng.integers(-60, 60, size)).astype(np.float32)
+
+
+def test_buffers_of_any_size_are_averaged_and_a_refused_reply_counts_in_none(make: Any) -> None:
+    sent: Model = ZERO | {"norm.running_var": np.ones(60_000, np.float32)}
+    good = [{"w": np.ones(2, np.float32), "norm.running_var": wide(seed)} for seed in (0, 1, 2)]
+    bad = {"w": np.full(2, np.nan, np.float32), "norm.running_var": wide(3)}
+    answers = {k: make.trained(reply, 1, **{"train.steps": 5}) for k, reply in enumerate([*good, bad], start=2)}
+    made = play(FedNova(), sent, [lambda _: answers])[0]
+    expected = np.mean([reply["norm.running_var"].astype(np.float64) for reply in good], axis=0)
+    np.testing.assert_allclose(made["norm.running_var"], expected, rtol=1e-7)
+    assert made["w"].tolist() == [1, 1]
