@@ -22,7 +22,7 @@ from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
 from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
-from medfl.strategies.base.model_buffers import find_buffers, log_buffers
+from medfl.strategies.base.model_buffers import find_buffers, freeze_names, log_buffers
 from medfl.strategies.base.privacy_wrapper import check_noise, check_release, find_planned_replies
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
@@ -36,9 +36,8 @@ class FedAvg(EvaluationRounds):
     """Federated averaging (McMahan et al. 2017, https://arxiv.org/abs/1602.05629); it takes the place of Flower's class.
 
     The model is that of Flower's class, but for Flower's rounding. The differences: memory does not grow with the number of
-    sites; not one bit of the result depends on the order of arrival; tensors keep their types, and integer tensors are not
-    averaged; a reply that is late, an error, empty, not finite or of the wrong shape is left out with a reason; and a round
-    with fewer counted replies than the quorum fails. `docs/strategies.md` lists them all.
+    sites; not one bit of the result depends on the order of arrival; integer tensors are not averaged; a reply that is late or
+    bad is left out with a reason; and a round with too few of them fails. `docs/strategies.md` lists them all.
 
     A subclass overrides one or several of the steps of a round, which are called in this order:
 
@@ -87,7 +86,7 @@ class FedAvg(EvaluationRounds):
         Name of the site behind each node; nodes without one are not asked. Empty: all nodes are. See also `begin_run`.
     parameter_names : collection of str, optional
         Names of the tensors that are parameters, such as ``read_parameter_names(net)``; all other floating-point tensors are
-        buffers. Unless given, the buffers are those whose names end as PyTorch's running statistics do.
+        buffers. Unless given, the buffers are those whose names end as running statistics do.
 
     Attributes
     ----------
@@ -108,8 +107,7 @@ class FedAvg(EvaluationRounds):
     """
 
     has_common_start: ClassVar[bool] = True
-    """Whether all sites of a round start from the same model. Only then are the scores in their replies scores of one model,
-    and only then can the norms of their updates be compared."""
+    """Whether all sites of a round start from one model: only then are their scores merged, and norms of updates compared."""
     distinguishes_buffers: ClassVar[bool] = False
     """Whether the result would be wrong if buffers were taken for parameters."""
 
@@ -151,7 +149,8 @@ class FedAvg(EvaluationRounds):
             self.train_metrics_aggr_fn,
             self.evaluate_metrics_aggr_fn,
         )
-        self.transforms, self.site_names = tuple(self.transforms), self.site_names or {}
+        self.transforms, self.parameter_names = tuple(self.transforms), freeze_names(self.parameter_names)
+        self.site_names = self.site_names or {}
         self.last_round = self.last_evaluation = RoundRecord(0, (), 0, 0, 0.0)
         self.last_model: ArrayRecord | None = None
         self.buffers: frozenset[str] = frozenset()
@@ -205,7 +204,7 @@ class FedAvg(EvaluationRounds):
         Raises
         ------
         ExchangeError
-            When the strategy, its transforms or a wrapper for differential privacy would spoil the buffers of the model.
+            When the strategy, its transforms or a wrapper for differential privacy do not fit each other or the model.
         QuorumError
             ``TOO-FEW-SITES`` when too few sites are connected.
         """
@@ -245,10 +244,6 @@ class FedAvg(EvaluationRounds):
             self.last_model = made
         return made, mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
 
-    def busy_sites(self) -> frozenset[str]:
-        """Return the sites that still train between two rounds: another message to one of them would have to wait."""
-        return frozenset()
-
     def check_sites(self, sites: int) -> None:
         """Raise QuorumError when the replies of that many sites are too few for the rule, before any site trains."""
 
@@ -259,8 +254,6 @@ class FedAvg(EvaluationRounds):
     def restore(self, state: Tensors) -> None:
         """Go on from what `state` returned, as if the run had never stopped."""
         ReplyPipeline(self.transforms).restore(state)
-
-    # The steps of a round that other strategies replace.
 
     def begin_round(self, sent: ArrayRecord) -> None:
         """Get ready for the replies of a round, given the model that was sent."""
@@ -287,13 +280,11 @@ class FedAvg(EvaluationRounds):
         return sent
 
     def _check_model(self, model: Tensors) -> None:
-        """Find the buffers of a model, and refuse it before any site trains when they would be spoilt."""
+        """Find the buffers of a model, and refuse before any site trains what would spoil it."""
         self.buffers = find_buffers(model, self.parameter_names)
         if self._planned_replies:
             check_release(type(self), FedAvg, model, self.buffers)
         ReplyPipeline(self.transforms, self.buffers).check_buffers()
-        careful = [type(self).__name__] if self.distinguishes_buffers else []
-        careful += [type(transform).__name__ for transform in self.transforms if transform.distinguishes_buffers]
-        if careful and not self._logged_buffers:
-            log_buffers(careful[0], model, self.buffers, is_told=self.parameter_names is not None)
+        if not self._logged_buffers:
+            log_buffers((self, *self.transforms), model, self.buffers, is_told=self.parameter_names is not None)
         self._logged_buffers = True

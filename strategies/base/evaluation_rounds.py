@@ -73,6 +73,10 @@ class EvaluationRounds(FlowerFedAvg):
             return None
         return mean_metrics(self.last_evaluation.counted, key, self.evaluate_metrics_aggr_fn)
 
+    def busy_sites(self) -> frozenset[str]:
+        """Return the sites that still train between two rounds: another message to one of them would have to wait."""
+        return frozenset()
+
     def message_contents(self, nodes: Mapping[int, str], arrays: ArrayRecord, config: ConfigRecord) -> dict[int, RecordDict]:
         """Return what each node is sent.
 

@@ -16,6 +16,7 @@ from medfl.messages.models import Tensors
 _log = getLogger("flwr")
 
 RUNNING_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # ends of PyTorch's names
+_MOVING_SUMS = ("ema_cluster_size", "ema_w")  # ends of the names in MONAI's EMAQuantizer
 _SHOWN = 3  # names in the log
 
 
@@ -40,23 +41,31 @@ def read_parameter_names(net: HasParameters) -> frozenset[str]:
 
         strategy = FedAdam(parameter_names=read_parameter_names(net))
 
-    For one that is sent as a list of arrays, whose names are numbers::
+    For one of which only some arrays are sent, or as a list whose names are numbers::
 
         parameters = read_parameter_names(net)
+        FedAdam(parameter_names=parameters & set(arrays))
         FedAdam(parameter_names=[str(k) for k, name in enumerate(net.state_dict()) if name in parameters])
     """
     return frozenset(name for name, _ in net.named_parameters(remove_duplicate=False))
 
 
+def freeze_names(names: Iterable[str] | None) -> frozenset[str] | None:
+    """Return names as a set, read once; ValueError for a text, whose letters would be taken for names."""
+    if isinstance(names, str):
+        raise ValueError(f"parameter_names must be a collection of names, came the text {names!r}: write [{names!r}]")
+    return None if names is None else frozenset(names)
+
+
 def find_running_statistics(names: Iterable[str]) -> frozenset[str]:
-    """Return the names that end as those of PyTorch's running statistics do.
+    """Return the names that end as those of PyTorch's running statistics and of MONAI's moving sums do.
 
     Examples
     --------
     >>> sorted(find_running_statistics(["norm.weight", "norm.running_var"]))
     ['norm.running_var']
     """
-    return frozenset(name for name in names if name.endswith(RUNNING_STATISTICS))
+    return frozenset(name for name in names if name.endswith(RUNNING_STATISTICS + _MOVING_SUMS))
 
 
 def find_buffers(model: Tensors, parameter_names: Collection[str] | None) -> frozenset[str]:
@@ -72,28 +81,38 @@ def find_buffers(model: Tensors, parameter_names: Collection[str] | None) -> fro
     Raises
     ------
     ExchangeError
-        ``PARAMETER-NAMES`` when none of the names given is that of a tensor of the model.
+        ``PARAMETER-NAMES`` when one of the names given is that of no tensor of the model, or none is of floating point.
     """
     floats = [name for name, tensor in model.items() if tensor.dtype.kind == "f"]
     if parameter_names is None:
         return find_running_statistics(floats)
-    buffers = frozenset(floats) - frozenset(parameter_names)
-    if floats and len(buffers) == len(floats):
+    unknown, buffers = sorted(set(parameter_names) - set(model)), frozenset(floats) - frozenset(parameter_names)
+    what = ""
+    if unknown:
+        what = f"{len(unknown)} of the {len(parameter_names)} names are not in the model, the first is {unknown[0]!r}."
+    elif floats and len(buffers) == len(floats):
+        what = f"none of the {len(parameter_names)} names is that of a floating-point tensor of the model."
+    if what:
         raise ExchangeError(
             "PARAMETER-NAMES",
-            f"none of the {len(parameter_names)} names in 'parameter_names' is that of a floating-point tensor of the model.",
-            "Give the names that the arrays have when they are sent, such as read_parameter_names(net).",
+            f"'parameter_names': {what} A parameter that is not named would be averaged and not optimised.",
+            "Give the names that the arrays have when they are sent, such as read_parameter_names(net) & set(arrays).",
         )
     return buffers
 
 
-def log_buffers(careful: str, model: Tensors, buffers: Collection[str], *, is_told: bool) -> None:
-    """Log which tensors are taken for buffers, or warn when their names cannot tell.
+class _MayDistinguish(Protocol):
+    @property
+    def distinguishes_buffers(self) -> bool: ...
+
+
+def log_buffers(parts: Iterable[_MayDistinguish], model: Tensors, buffers: Collection[str], *, is_told: bool) -> None:
+    """Log which tensors are taken for buffers, or warn when their names cannot tell, if it matters to anyone.
 
     Parameters
     ----------
-    careful : str
-        Name of a strategy or a transform that treats buffers and parameters differently.
+    parts : iterable of FedAvg or ReplyTransform
+        The strategy and its transforms.
     model : mapping of str to ndarray
         The model.
     buffers : collection of str
@@ -101,6 +120,9 @@ def log_buffers(careful: str, model: Tensors, buffers: Collection[str], *, is_to
     is_told : bool
         Whether the names of the parameters were given.
     """
+    careful = [type(part).__name__ for part in parts if part.distinguishes_buffers]
+    if not careful:
+        return
     if buffers:
         first = ", ".join([name for name in model if name in buffers][:_SHOWN])
         reason = "they are not in 'parameter_names'" if is_told else "their names say so; 'parameter_names' decides otherwise"
@@ -112,5 +134,5 @@ def log_buffers(careful: str, model: Tensors, buffers: Collection[str], *, is_to
             "%s treats parameters and buffers differently, and the arrays have numbers for names, so all of floating point are "
             "taken for parameters. For a model with BatchNorm this is wrong: send named arrays, ArrayRecord(net.state_dict()), "
             "or say with 'parameter_names' which are parameters.",
-            careful,
+            careful[0],
         )

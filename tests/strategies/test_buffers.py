@@ -15,6 +15,7 @@ from medfl import strategies
 from medfl.errors import ExchangeError
 from medfl.messages.records import to_array_record
 from medfl.strategies import read_parameter_names
+from medfl.strategies.base.model_buffers import find_buffers
 from medfl.testing.fake_grid import Answer, FakeGrid, Model, reply_with_model
 from tests.strategies.rounds import play, read
 
@@ -149,8 +150,36 @@ def test_a_rule_that_need_not_know_or_was_told_does_not_warn(strategy: Any, capl
     assert [r.message for r in caplog.records if r.levelno == logging.WARNING] == []
 
 
-def test_names_of_another_model_are_refused_before_anything_is_sent() -> None:
+TWO: Model = {"w": np.zeros(2, np.float32), "b": np.zeros(2, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["module.w"], "1 of the 1 names are not in the model"),
+        (["w", "bb"], "1 of the 2 names are not in the model, the first is 'bb'"),
+        ([], "none of the 0 names is that of a floating-point tensor"),
+    ],
+)
+def test_names_that_are_not_of_the_model_are_refused_before_anything_is_sent(names: Any, told: str) -> None:
     grid = FakeGrid({2: answer(1, 1), 3: answer(1, 1)})
-    with pytest.raises(ExchangeError, match=r"PARAMETER-NAMES.*none of the 1 names"):
-        strategies.FedAdam(parameter_names=["module.weight"]).start(grid, to_array_record(START))
+    with pytest.raises(ExchangeError, match=rf"PARAMETER-NAMES.*{told}"):
+        strategies.FedAdam(parameter_names=names).start(grid, to_array_record(TWO))
     assert grid.messages == []
+
+
+def test_names_may_come_from_a_generator_and_a_text_is_refused() -> None:
+    half = {name: x + np.float32(0.5) for name, x in TWO.items()}
+    strategy = strategies.FedAvgM(server_learning_rate=2.0, parameter_names=(name for name in ["w"]))
+    first, second = play(strategy, TWO, [lambda _: dict.fromkeys((2, 3), reply_with_model(half, 1))] * 2)
+    assert (first["w"][0], first["b"][0], second["b"][0]) == (1.0, 0.5, 0.5)
+    with pytest.raises(ValueError, match=r"parameter_names .* the text 'wb'"):
+        strategies.FedAdam(parameter_names="wb")
+
+
+def test_the_moving_sums_of_a_vector_quantiser_are_buffers() -> None:
+    from monai.networks.layers.vector_quantizer import EMAQuantizer
+
+    net = EMAQuantizer(spatial_dims=2, num_embeddings=4, embedding_dim=3)
+    model = {name: array.numpy() for name, array in ArrayRecord(net.state_dict()).items()}
+    assert find_buffers(model, None) == set(model) - read_parameter_names(net) != set()
