@@ -17,13 +17,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from medfl.aggregate import MEANS, Mean, MeanName
+from medfl.flower.privacy_wrappers import find_planned_replies
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
 from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
 from medfl.strategies.base.model_buffers import find_buffers, freeze_names, log_buffers
-from medfl.strategies.base.privacy_wrapper import check_noise, check_release, find_planned_replies
+from medfl.strategies.base.privacy_wrapper import OrderCheck, check_noise, check_release
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
@@ -211,7 +212,7 @@ class FedAvg(EvaluationRounds):
         self._training, self.last_model = None, arrays
         if self.fraction_train == 0.0:
             return []
-        self._planned_replies = find_planned_replies(self)
+        self._planned_replies = find_planned_replies()
         self._check_model(array_views(arrays))
         messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
         self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
@@ -229,7 +230,8 @@ class FedAvg(EvaluationRounds):
             check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
-        pipeline, model = ReplyPipeline(self.transforms, self.buffers), array_views(sent)
+        model, first = array_views(sent), [OrderCheck()] * bool(self._planned_replies)
+        pipeline = ReplyPipeline((*first, *self.transforms), self.buffers)
         pipeline.begin_round(server_round, model)
         self.begin_round(sent)
         pipeline.take(
@@ -283,7 +285,7 @@ class FedAvg(EvaluationRounds):
         """Find the buffers of a model, and refuse before any site trains what would spoil it."""
         self.buffers = find_buffers(model, self.parameter_names)
         if self._planned_replies:
-            check_release(type(self), FedAvg, model, self.buffers)
+            check_release(type(self), FedAvg, self.transforms, model, self.buffers)
         ReplyPipeline(self.transforms, self.buffers).check_buffers()
         if not self._logged_buffers:
             log_buffers((self, *self.transforms), model, self.buffers, is_told=self.parameter_names is not None)

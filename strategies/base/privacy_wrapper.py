@@ -6,48 +6,29 @@ the new model. That hides a site only in a mean of at least that many replies of
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
-from types import FrameType
-from typing import Any
-
-from flwr.serverapp import strategy as flower
 
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.models import Tensors
 from medfl.messages.records import RoundRecord
+from medfl.strategies.base.reply import Reply
+from medfl.strategies.transforms.reply_transform import ReplyTransform
 
-_WRAPPERS = (
-    flower.DifferentialPrivacyClientSideAdaptiveClipping,
-    flower.DifferentialPrivacyClientSideFixedClipping,
-    flower.DifferentialPrivacyServerSideAdaptiveClipping,
-    flower.DifferentialPrivacyServerSideFixedClipping,
-)
-_STEPS = ("aggregate_train", "start_model", "begin_round", "add_reply", "finish_round", "new_tensor")  # that make the model
+_STEPS = ("start_model", "begin_round", "add_reply", "finish_round", "new_tensor")  # that make the model of a round
 
 
-def find_planned_replies(strategy: object) -> int:
-    """Return the number of replies for which a wrapper around a strategy plans its noise; 0 when there is no wrapper.
-
-    To be called within the strategy's `configure_train`. The wrapper does not make itself known, so it is looked for among the
-    callers: no further than their `configure_train`, as looking into a frame keeps what is in it.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name == "configure_train":
-        owner: Any = frame.f_locals.get("self")
-        if isinstance(owner, _WRAPPERS) and owner.strategy is strategy:
-            return int(owner.num_sampled_clients)
-        frame = frame.f_back
-    return 0
-
-
-def check_release(kind: type, mean: type, model: Tensors, buffers: Collection[str]) -> None:
+def check_release(
+    kind: type, mean: type, transforms: Sequence[ReplyTransform], model: Tensors, buffers: Collection[str]
+) -> None:
     """Refuse what the noise of a wrapper does not hide, before the first round.
 
     Parameters
     ----------
     kind, mean : type
-        The strategy, and the one that makes the weighted mean, from which it must not differ in what it makes of replies.
+        The strategy, and the one that makes the weighted mean, from which it must not differ in what it makes of replies. A
+        method around these steps, such as an `aggregate_train` that saves the model, is the business of who wrote it.
+    transforms : sequence of ReplyTransform
+        What replies go through after the wrapper has clipped them.
     model : mapping of str to ndarray
         The model that is sent.
     buffers : collection of str
@@ -56,14 +37,22 @@ def check_release(kind: type, mean: type, model: Tensors, buffers: Collection[st
     Raises
     ------
     ExchangeError
-        ``PRIVACY-RULE`` when the strategy is no plain mean; ``PRIVACY-BUFFERS`` when the model has buffers, whose noise would
-        make variances negative, or tensors of integers, which take no noise.
+        ``PRIVACY-RULE`` when the strategy is no plain mean, or a transform may lengthen updates; ``PRIVACY-BUFFERS`` when the
+        model has buffers, whose noise would make variances negative, or tensors of integers, which take no noise.
     """
     if any(getattr(kind, step) is not getattr(mean, step) for step in _STEPS):
         raise ExchangeError(
             "PRIVACY-RULE",
             f"the noise of Flower's differential privacy is that of a mean, and {kind.__name__} makes none of the replies.",
             'Wrap FedAvg(weighted_by_key="") or FedProx.',
+        )
+    lengthening = [type(transform).__name__ for transform in transforms if not transform.only_shortens]
+    if lengthening:
+        raise ExchangeError(
+            "PRIVACY-RULE",
+            "the noise of Flower's differential privacy is for updates of at most its clipping norm, and transforms come after "
+            f"the clipping: {lengthening[0]} may lengthen them again.",
+            "Leave this transform out; those that only shorten updates or leave them out, such as ClipNorm, may stay.",
         )
     unfit = [name for name, tensor in model.items() if name in buffers or tensor.dtype.kind != "f"]
     if unfit:
@@ -73,6 +62,20 @@ def check_release(kind: type, mean: type, model: Tensors, buffers: Collection[st
             "noise for differential privacy would spoil them, and without noise they would not be private.",
             "Keep BatchNorm layers at the sites and do not send them, or use GroupNorm.",
         )
+
+
+class OrderCheck(ReplyTransform):
+    """Leave out a reply whose tensors come in another order than the model's: a wrapper clips by place, a mean goes by name."""
+
+    def transform(self, reply: Reply) -> Reply:
+        """Return the reply as it is, or raise ``MODEL-MISMATCH``."""
+        if list(reply.arrays) != list(reply.start):
+            raise ExchangeError(
+                "MODEL-MISMATCH",
+                "the tensors of the reply are not those of the model in its order, in which differential privacy clips them.",
+                "Send the arrays in the order in which they came.",
+            )
+        return reply
 
 
 def check_noise(record: RoundRecord, planned: int) -> None:

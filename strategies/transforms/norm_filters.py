@@ -33,7 +33,7 @@ class ClipNorm(ReplyTransform):
         Norm to which longer updates are shortened, above 0.
     """
 
-    distinguishes_buffers = True
+    distinguishes_buffers = only_shortens = True
 
     def __init__(self, norm: float) -> None:
         if not norm > 0:
@@ -64,7 +64,7 @@ class NormOutlierFilter(ReplyTransform):
         Largest norm, as a multiple of the median; at least 1, so that half of the replies always pass.
     """
 
-    distinguishes_buffers = needs_norms = True
+    distinguishes_buffers = needs_norms = only_shortens = True
 
     def __init__(self, factor: float) -> None:
         if not factor >= 1:

@@ -25,6 +25,8 @@ class ReplyRecorder(ReplyTransform):
         The replies of the last round; closed when the next round begins, or by `close`.
     """
 
+    only_shortens = True
+
     def __init__(self, every: int = 1) -> None:
         self.every = every
         self.replies: DiskReplies | None = None

@@ -21,6 +21,10 @@ class ReplyTransform:
     takes_buffers = True
     """Whether it leaves buffers whole; a model that has some is refused otherwise."""
 
+    only_shortens = False
+    """Whether all that it does is to shorten updates, leave replies out, or look on. Others are refused under differential
+    privacy, where a transform comes after the clipping."""
+
     needs_norms = False
     """Whether `reject` needs the norms of all updates; then the replies of a round wait on disk until all have come."""
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from flwr.app import Message, RecordDict
+from typing import Any
+
+import pytest
+from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.serverapp import strategy as flower
 
 from medfl.flower import compat
+from medfl.flower.privacy_wrappers import WRAPPERS, find_planned_replies
+from medfl.testing.fake_grid import FakeGrid
 
 
 def test_a_message_can_be_made_and_identified_outside_of_flowers_processes() -> None:
@@ -28,6 +34,24 @@ def test_flower_sends_no_telemetry() -> None:
 
 def test_an_empty_run_has_its_number() -> None:
     assert compat.empty_run(5).run_id == 5
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapper_for_differential_privacy_is_found_from_within_its_strategy(wrapper: Any) -> None:
+    found = []
+
+    class Looking(flower.FedAvg):
+        def configure_train(self, *_: Any) -> Any:
+            found.append(find_planned_replies())
+            raise StopIteration
+
+    norm = {"clipping_norm": 1.0} if "Fixed" in wrapper.__name__ else {}
+    wrapped = wrapper(Looking(), noise_multiplier=0.1, num_sampled_clients=7, **norm)
+    for strategy in (wrapped, Looking()):
+        with pytest.raises(StopIteration):
+            strategy.start(FakeGrid({}), ArrayRecord(), num_rounds=1)
+    assert found == [7, 0]
+    assert {kind.__name__ for kind in WRAPPERS} == {name for name in flower.__all__ if name.startswith("DifferentialPrivacy")}
 
 
 def test_the_names_that_a_worker_and_the_servers_need_exist() -> None:

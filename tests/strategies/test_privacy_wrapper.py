@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,109 @@ def test_unequal_weights_release_nothing() -> None:
 def test_a_rule_that_is_no_mean_is_refused_before_anything_is_sent(kind: Any) -> None:
     with pytest.raises(ExchangeError, match=f"PRIVACY-RULE.*{kind.__name__}"):
         start(kind(), {site: answer(0.01) for site in SITES})
+
+
+class Delegating(flower.Strategy):
+    """A strategy of someone's own, that hands everything on to another."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def configure_train(self, *arguments: Any) -> Any:
+        return self.inner.configure_train(*arguments)
+
+    def aggregate_train(self, *arguments: Any) -> Any:
+        return self.inner.aggregate_train(*arguments)
+
+    def configure_evaluate(self, *arguments: Any) -> Any:
+        return self.inner.configure_evaluate(*arguments)
+
+    def aggregate_evaluate(self, *arguments: Any) -> Any:
+        return self.inner.aggregate_evaluate(*arguments)
+
+    def summary(self) -> None:
+        self.inner.summary()
+
+
+def retrying(step: Any) -> Any:
+    def call(*arguments: Any) -> Any:
+        return step(*arguments)
+
+    return call
+
+
+class Decorated(strategies.FedAvg):
+    configure_train = retrying(strategies.FedAvg.configure_train)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [Delegating(strategies.FedAvg()), Delegating(Delegating(strategies.FedAvg())), Decorated(), Delegating(Decorated())],
+    ids=["another strategy", "two others", "a decorator", "both"],
+)
+def test_a_wrapper_is_found_behind(inner: Any) -> None:
+    with pytest.raises(QuorumError, match="PRIVACY-NOISE"):
+        start(inner, {site: answer(1.0 if site == 2 else np.nan) for site in SITES})
+
+
+def test_a_rule_behind_another_strategy_is_refused() -> None:
+    with pytest.raises(ExchangeError, match=r"PRIVACY-RULE.*FedAdam"):
+        start(Delegating(strategies.FedAdam()), {site: answer(0.01) for site in SITES})
+
+
+def test_a_strategy_that_runs_within_an_evaluation_is_in_no_wrapper() -> None:
+    answers = {site: answer(0.01) for site in SITES}
+
+    def evaluate(server_round: int, arrays: Any) -> None:
+        strategies.FedAdam(fraction_evaluate=0.0).start(FakeGrid(answers), to_array_record(START), num_rounds=1)
+
+    wrapped = flower.DifferentialPrivacyServerSideFixedClipping(strategies.FedAvg(fraction_evaluate=0.0), 0.1, 1.0, len(SITES))
+    assert wrapped.start(FakeGrid(answers), to_array_record(START), num_rounds=1, evaluate_fn=evaluate).arrays
+
+
+class Saving(strategies.FedAvg):
+    """FedAvg of someone's own that keeps every model, as Flower's documentation shows."""
+
+    def aggregate_train(self, server_round: int, replies: Any) -> Any:
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        self.saved = arrays
+        return arrays, metrics
+
+
+def test_a_strategy_that_saves_its_models_is_released() -> None:
+    assert start(Saving(fraction_evaluate=0.0), {site: answer(0.01) for site in SITES}).arrays
+
+
+class Stretching(strategies.ReplyTransform):
+    def transform(self, reply: Any) -> Any:
+        return dataclasses.replace(reply, arrays={name: x * x.dtype.type(100) for name, x in reply.arrays.items()})
+
+
+@pytest.mark.parametrize("wrapper", ["ServerSideFixedClipping", "ServerSideAdaptiveClipping", "ClientSideFixedClipping"])
+@pytest.mark.parametrize("transform", [Stretching(), strategies.Bf16(), strategies.Int8(), strategies.TopK()])
+def test_a_transform_that_may_lengthen_updates_is_refused_before_anything_is_sent(transform: Any, wrapper: str) -> None:
+    asked = []
+    answers: dict[int, Answer] = dict.fromkeys(SITES, lambda message: asked.append(message))
+    with pytest.raises(ExchangeError, match=f"PRIVACY-RULE.*{type(transform).__name__}"):
+        start(strategies.FedAvg(transforms=[strategies.ClipNorm(1.0), transform]), answers, wrapper=wrapper)
+    assert asked == []
+
+
+def test_transforms_that_only_shorten_updates_or_leave_them_out_are_released() -> None:
+    transforms = [strategies.ClipNorm(0.1), strategies.NormOutlierFilter(3.0)]
+    answers = {site: answer(0.01) for site in SITES}
+    assert start(strategies.FedAvg(transforms=transforms, fraction_evaluate=0.0), answers).arrays
+
+
+@pytest.mark.parametrize("transforms", [(), (strategies.NormOutlierFilter(1000.0),)])
+def test_a_reply_in_another_order_than_the_model_is_left_out_as_it_was_clipped_by_place(transforms: Any) -> None:
+    model: Model = {"a": np.full(500, 100.0, np.float32), "b": np.zeros(500, np.float32)}
+    made = {name: x + np.float32(0.001) for name, x in model.items()}
+    answers = {site: reply_with_model(made, 1) for site in SITES}
+    turned = {2: reply_with_model({"b": made["a"], "a": made["b"]}, 1)}
+    assert start(strategies.FedAvg(transforms=transforms, fraction_evaluate=0.0), answers, model).arrays
+    with pytest.raises(QuorumError, match=r"PRIVACY-NOISE.*MODEL-MISMATCH.*order"):
+        start(strategies.FedAvg(transforms=transforms), answers | turned, model)
 
 
 @pytest.mark.parametrize("name", ["norm.running_var", "norm.num_batches_tracked"])
