@@ -26,6 +26,7 @@ from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_r
 from medfl.strategies.base.model_buffers import find_buffers, freeze_names, log_buffers
 from medfl.strategies.base.privacy_wrapper import OrderCheck, check_noise, check_release
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
+from medfl.strategies.base.value_range import RangeCheck, check_sent_model, finish_in_range
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
@@ -111,6 +112,8 @@ class FedAvg(EvaluationRounds):
     """Whether all sites of a round start from one model: only then are their scores merged, and norms of updates compared."""
     distinguishes_buffers: ClassVar[bool] = False
     """Whether the result would be wrong if buffers were taken for parameters."""
+    goes_beyond_mean: ClassVar[bool] = False
+    """Whether changes are squared, summed over rounds or extrapolated, so that values beyond 2**60 are left out."""
 
     fraction_train: float = 1.0
     fraction_evaluate: float = 1.0
@@ -224,14 +227,16 @@ class FedAvg(EvaluationRounds):
         Raises
         ------
         QuorumError
-            ``QUORUM`` when too few replies could be counted; it says why each of the others was left out.
+            ``QUORUM`` when too few replies could be counted; it says why each of the others was left out. ``UPDATE-RANGE``
+            when the new model or the state is not finite: the state is then that from before the round.
         """
         if self._training is None:
             check_no_replies(replies)
             return None, None
         (exchange, sent), self._training = self._training, None
-        model, first = array_views(sent), [OrderCheck()] * bool(self._planned_replies)
-        pipeline = ReplyPipeline((*first, *self.transforms), self.buffers)
+        model, limits = array_views(sent), RangeCheck()
+        first, last = [OrderCheck()] * bool(self._planned_replies), [limits] * self.goes_beyond_mean
+        pipeline = ReplyPipeline((*first, *self.transforms, *last), self.buffers)
         pipeline.begin_round(server_round, model)
         self.begin_round(sent)
         pipeline.take(
@@ -241,7 +246,7 @@ class FedAvg(EvaluationRounds):
         self._check_quorum(self.last_round, "train")
         if self._planned_replies:
             check_noise(self.last_round, self._planned_replies)
-        made = self.finish_round()
+        made = finish_in_range(self, server_round, limits.largest)
         if not self._planned_replies:  # or the model would be kept without its noise
             self.last_model = made
         return made, mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)
@@ -283,6 +288,7 @@ class FedAvg(EvaluationRounds):
 
     def _check_model(self, model: Tensors) -> None:
         """Find the buffers of a model, and refuse before any site trains what would spoil it."""
+        check_sent_model(model)
         self.buffers = find_buffers(model, self.parameter_names)
         if self._planned_replies:
             check_release(type(self), FedAvg, self.transforms, model, self.buffers)

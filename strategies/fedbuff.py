@@ -64,6 +64,7 @@ class FedBuff(FedAvg):
 
     has_common_start: ClassVar[bool] = False
     distinguishes_buffers: ClassVar[bool] = True
+    goes_beyond_mean: ClassVar[bool] = True
 
     buffer: int = 0
     exponent: float = 0.5

@@ -51,6 +51,7 @@ class FedNova(FedAvg):
     """
 
     distinguishes_buffers: ClassVar[bool] = True
+    goes_beyond_mean: ClassVar[bool] = True
 
     steps_key: str = TRAIN_STEPS
     momentum: float = 0.0

@@ -69,6 +69,20 @@ DIFFERENCES = (
         "averaged; `mean='float'` leaves it out, as diverged",
     ),
     Difference(
+        "far-replies",
+        _OPTIMIZERS,
+        "a value of a reply is beyond 2^60 (1.2e18), and beyond 1024 times the largest of the model",
+        "moments and model become infinite, in this round or a later one",
+        "that reply is left out, as diverged",
+    ),
+    Difference(
+        "infinite-results",
+        _ALL,
+        "the new model, or what the next round needs besides it, is not finite",
+        "sent to the sites",
+        "QuorumError; the strategy is as it was before the round",
+    ),
+    Difference(
         "weight-range",
         _ALL,
         "a weight is below 2^-10 or above 2^53",
@@ -106,7 +120,8 @@ DIFFERENCES = (
     Difference(
         "private-noise",
         _ALL,
-        "inside Flower's central differential privacy some replies do not count, their weights differ, or the rule is no mean",
+        "inside Flower's central differential privacy some replies do not count, their weights differ, the rule is no mean, a "
+        "transform may lengthen updates, or the tensors of a reply come in another order",
         "releases what the noise does not hide",
         "refused: nothing is released",
     ),

@@ -80,8 +80,12 @@ from medfl.strategies import FedAdam, read_parameter_names
 strategy = FedAdam(parameter_names=read_parameter_names(net))
 ```
 
-Unless it is said, tensors whose names end in `running_mean`, `running_var` or `num_batches_tracked`, as PyTorch names them,
-are buffers, and all others of floating point are parameters; the log of the server says once what was found. Arrays that are
+A name that is not in the model that is sent is refused before the first round, or a mistyped parameter would be taken for a
+buffer. Where only some arrays are sent, give `read_parameter_names(net) & set(arrays)`.
+
+Unless it is said, tensors whose names end in `running_mean`, `running_var` or `num_batches_tracked`, as PyTorch names them, or
+in `ema_cluster_size` or `ema_w`, as MONAI's `EMAQuantizer` does, are buffers, and all others of floating point are parameters;
+the log of the server says once what was found. A network with other buffers needs `parameter_names`. Arrays that are
 sent as a list have numbers for names, which tell nothing: all of them are taken for parameters, as in Flower, and a strategy
 to which it matters logs a warning before the first round. It is a warning and no refusal, because most such models have no
 BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the numbers of the parameters as `parameter_names`.
@@ -89,11 +93,25 @@ BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the n
 Under differential privacy buffers are not spared: what is sent without clipping and noise is not private, and a variance with
 noise may be negative. So a model that has buffers or counters is refused inside Flower's wrappers. The noise of these wrappers
 is right for a mean of as many replies as planned, all of equal weight (`weighted_by_key=""`), so anything else is refused too,
-and nothing is released.
+and nothing is released. Of the transforms only those that shorten updates or leave them out may take part (`only_shortens`), as
+they come after the clipping. The wrapper is found behind other strategies and decorators. What someone's own class does in
+`aggregate_train`, around these steps, is not looked at: it must not change the model. With Flower's `accountant` a
+wrapper takes Flower's own FedAvg and FedProx alone, and refuses medfl's classes.
 
 Studies do not average BatchNorm at all: `network.norm = "batch"` goes with `personal.layers = "norm"` only. In a Flower app
 that sends such a network whole, five rounds go as follows, at sites whose variances differ by 10^6 and one of which drops out;
 a run that is refused is refused before anything is sent.
+
+"""
+_RANGE = """\
+## Replies that are far off
+
+A reply that is not finite is left out. A reply that is finite and far off counts in a mean, as in Flower. With `UPDATE-RANGE`
+server optimizers, FedNova, SCAFFOLD, FedDyn and FedBuff leave out one with a value beyond 2^60 (1.2e18), and RFA and q-FedAvg
+one with an update longer than 2^510. If the new model or the state is not finite all the same, the round fails, also with
+`UPDATE-RANGE`, the state from before it is kept, and the site with the largest values is named. Nearer than that nothing is
+left out: a single update that is thousands of times too long holds FedAdam, FedYogi and FedAdagrad back for many rounds.
+`reject-factor` leaves such updates out.
 
 """
 _STACKS = """\
@@ -143,6 +161,7 @@ def build_page() -> str:
         _BUFFERS.rstrip("\n") + "\n",
         _table(("class", "running statistics", "five rounds"), list(_batchnorm())),
         "",
+        _RANGE.rstrip("\n") + "\n",
         _STACKS.rstrip("\n") + "\n",
         _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
         "",

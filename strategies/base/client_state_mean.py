@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -37,6 +37,8 @@ class ClientStateMean(FedAvg):
 
     The keywords are those of `FedAvg`.
     """
+
+    goes_beyond_mean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,6 +29,7 @@ class ServerOptimizer(FedAvg):
     """
 
     distinguishes_buffers: ClassVar[bool] = True
+    goes_beyond_mean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

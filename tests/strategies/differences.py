@@ -75,3 +75,26 @@ def private_noise() -> None:
         assert start(flower, answers, name) is not None
         with pytest.raises((ExchangeError, QuorumError), match="PRIVACY-"):
             start(strategies, answers, name)
+
+
+def far_replies() -> None:
+    start: Model = {"w": np.zeros(3, np.float32)}
+    far = {k: reply_with_model({"w": np.full(3, x, np.float32)}, 1) for k, x in ((2, 1e20), (3, 1.0), (4, 1.0))}
+    for name in ("FedAdam", "FedYogi", "FedAdagrad"):
+        theirs, ours = getattr(flower, name)(), getattr(strategies, name)()
+        with np.errstate(over="ignore"):
+            assert play(theirs, far, start)[0]["w"].tolist() == [0, 0, 0]  # a step divided by infinity
+        assert play(ours, far, start)[0]["w"][0] > 0
+        assert ours.last_round.replies[0].reason.startswith("[UPDATE-RANGE]")
+
+
+def infinite_results() -> None:
+    low: Model = {"w": np.full(3, -3e38, np.float32)}
+    high = dict.fromkeys((2, 3), reply_with_model({"w": np.full(3, 3e38, np.float32)}, 1))
+    momentum = {"server_momentum": 0.5, "server_learning_rate": 0.5}
+    with np.errstate(over="ignore"):
+        assert not np.isfinite(play(flower.FedAvgM(**momentum), high, low)[0]["w"]).any()
+    strategy = strategies.FedAvgM(**momentum)
+    with pytest.raises(QuorumError, match="UPDATE-RANGE"):
+        play(strategy, high, low)
+    assert strategy.state() == {}

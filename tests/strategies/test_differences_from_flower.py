@@ -17,7 +17,16 @@ from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.records import to_array_record
 from medfl.testing import FakeGrid
 from medfl.testing.fake_grid import reply_with_content, reply_with_error, reply_with_model
-from tests.strategies.differences import START, buffers, evaluation_not_finite, nodes, play, private_noise
+from tests.strategies.differences import (
+    START,
+    buffers,
+    evaluation_not_finite,
+    far_replies,
+    infinite_results,
+    nodes,
+    play,
+    private_noise,
+)
 from tests.strategies.rounds import read
 from tools.flower_differences import DIFFERENCES
 
@@ -282,6 +291,8 @@ SHOWN: dict[str, Callable[[], None]] = {
         buffers,
         precision,
         value_range,
+        far_replies,
+        infinite_results,
         weight_range,
         bad_replies,
         weight_zero,
