@@ -50,6 +50,7 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
     MedflError
         The error that ended the run early.
     """
+    before = _count_rounds(simulation)
     stop, over, failures = threading.Event(), threading.Event(), list[BaseException]()
 
     def work() -> None:
@@ -73,8 +74,9 @@ def run_followed(simulation: SimulatedRun, engine: Engine, workers: int, progres
         _add_note(error, simulation, engine, next((each for each in failures if not isinstance(each, KeyboardInterrupt)), None))
         raise
     if failures:
-        _write_report(simulation)
-        if _count_rounds(simulation):
+        if getattr(failures[0], "code", "") != "RUN-BUSY":  # or it would be the report of a run that goes on
+            _write_report(simulation)
+        if _count_rounds(simulation) > before:  # otherwise the failure says what to do before it can go on, if it can
             _add_note(failures[0], simulation, engine, None)
         raise failures[0]
 

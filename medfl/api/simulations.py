@@ -130,9 +130,10 @@ def run_simulation(
 ) -> OpenRun:
     """Run what `plan_simulation` returned, and write its report. See `simulate`."""
     _check_engine(engine, workers)
-    run_followed(simulation, engine, workers, progress)
-    run = OpenRun(simulation.run, simulation.study)
-    run.write_report()
+    with simulation.reserve():
+        run_followed(simulation, engine, workers, progress)
+        run = OpenRun(simulation.run, simulation.study)
+        run.write_report()
     return run
 
 

@@ -35,7 +35,7 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
 
     display = RunDisplay(simulation.study, [site.name for site in simulation.sites])
     try:
-        with follow_run(simulation.run, display, quiet=quiet, new_only=True):
+        with simulation.reserve(), follow_run(simulation.run, display, quiet=quiet, new_only=True):
             run_followed(simulation, engine, workers)
     except (KeyboardInterrupt, MedflError) as ended:
         for note in getattr(ended, "__notes__", ()):  # what was kept, and how it goes on

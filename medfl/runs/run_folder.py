@@ -123,8 +123,7 @@ class Run:
             end = time.monotonic() + _LOCK_TIMEOUT
             while not take_lock(lock):
                 if time.monotonic() >= end:
-                    fix = "Wait until it ends, or stop it: medfl stop."
-                    raise RunError("RUN-BUSY", f"the run {self.path.name} is still going on.", fix)
+                    raise busy_error(self.app, self.path.name)
                 time.sleep(0.02)
             yield
 
@@ -231,6 +230,12 @@ def current_status(path: Path, events: list[Event]) -> str:
     """Return how a run stands: as in `run_status`, but "running" or "interrupted" for one without an end."""
     status = run_status(events)
     return status if status != "unfinished" else "running" if is_locked(path) else "interrupted"
+
+
+def busy_error(app: StudyApp, name: str) -> RunError:
+    """Return the error of a run that another process is running."""
+    stop = "press Ctrl-C where it runs" if app.is_simulation else f"stop it: medfl stop {name}"
+    return RunError("RUN-BUSY", f"the run {name} is running.", f"Wait until it ends, or {stop}.")
 
 
 def _damaged_error() -> RunError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord
 
+from medfl.errors import RunError
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import from_array_record
 from medfl.runs import checkpoint_files
@@ -99,12 +100,12 @@ class ModelSeriesStore(dict[str, ModelSeries]):
 
     def load(self, name: str, server_round: int) -> Checkpoint:
         """Read the model of a round, or raise RunError."""
-        return checkpoint_files.load(self._folder, checkpoint_name(self._arm, name, server_round))
+        return load_of_run(self._folder, checkpoint_name(self._arm, name, server_round))
 
     def load_state(self, server_round: int) -> dict[str, Tensor]:
         """Read the state of the strategy after a round, which must have had one, or raise RunError."""
         self._state = name = checkpoint_name(self._arm, "strategy", server_round)
-        return checkpoint_files.load(self._folder, name).arrays
+        return load_of_run(self._folder, name).arrays
 
     def prune(self) -> None:
         """Delete the models of this arm that are no longer needed."""
@@ -113,6 +114,15 @@ class ModelSeriesStore(dict[str, ModelSeries]):
         }
         others = {name for name in checkpoint_files.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
         checkpoint_files.prune(self._folder, needed | others)
+
+
+def load_of_run(folder: Path, name: str) -> Checkpoint:
+    """Read a checkpoint that a run needs to go on, or raise RunError."""
+    try:
+        return checkpoint_files.load(folder, name)
+    except RunError as error:
+        fix = "Put back a copy of the folder 'checkpoints', or start a new run."
+        raise RunError(error.code, error.what, fix) from None
 
 
 def checkpoint_name(arm: str, series: str, server_round: int) -> str:

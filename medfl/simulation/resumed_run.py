@@ -10,8 +10,9 @@ from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.store.cache_key import run_state_folder, site_root
 from medfl.errors import ConfigError, RunError
 from medfl.runs.history import Event, is_complete_round
-from medfl.runs.run_folder import PACKAGES, Run, is_locked, read_metadata, run_status, software_versions
+from medfl.runs.run_folder import PACKAGES, Run, busy_error, is_locked, read_metadata, run_status, software_versions
 from medfl.runs.site_state import is_lost_since
+from medfl.server.checkpoints import SHARED, checkpoint_name, load_of_run
 from medfl.server.simulated_data import check_same_hospitals
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.site import Site
@@ -42,7 +43,8 @@ def plan_resumption(path: Path) -> SimulatedRun:
         ``RUN-MISSING`` or ``RUN-DAMAGED`` when this is no run folder, ``RUN-FEDERATED`` when the run is one of a real
         federation, ``RUN-BUSY`` while it is running, ``RUN-FINISHED`` when it is completed, ``RUN-RENAMED`` when its folder has
         another name than it had, ``RUN-OTHER-VERSION`` when other software is installed than it began with, ``RUN-OTHER-DATA``
-        when other hospitals are in the data, ``STATE-LOST`` when what they keep between two rounds is gone.
+        when other hospitals are in the data, ``STATE-LOST`` when what they keep between two rounds is gone,
+        ``CHECKPOINT-MISSING`` or ``CHECKPOINT-DAMAGED`` when a model of the last complete round is.
     """
     run = Run.open(path)
     if not run.app.is_simulation:
@@ -53,6 +55,7 @@ def plan_resumption(path: Path) -> SimulatedRun:
     app, run_config = _read_config(run)
     sites, events = _read_sites(app), run.history.read()
     _check_sites(run, sites, events)
+    _check_models(run, events)
     return SimulatedRun(make_study_file(app.study.name, run_config), app, run_config, sites, path)
 
 
@@ -60,7 +63,7 @@ def _check_is_over(run: Run) -> None:
     end = time.monotonic() + _RELEASE_SECONDS
     while is_locked(run.path):
         if time.monotonic() >= end:
-            raise RunError("RUN-BUSY", f"the run {run.path.name} is running.", "Wait until it ends, or stop it with Ctrl-C.")
+            raise busy_error(run.app, run.path.name)
         time.sleep(0.1)
     if run_status(run.history.read()) == "completed":
         raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
@@ -115,6 +118,19 @@ def _check_sites(run: Run, sites: Sequence[Site], events: Sequence[Event]) -> No
             what = f"what {site.name} kept in the last complete round is no longer in the store of prepared data."
             fix = "If MEDFL_STORE named another folder then, set it again; what a later round has replaced cannot be had back."
             raise RunError("STATE-LOST", what, f"{fix} Otherwise start a new run.")
+
+
+def _check_models(run: Run, events: Sequence[Event]) -> None:
+    """Raise unless the models and the strategy's state of the last complete round of each arm can be read."""
+    for arm in run.study.arms:
+        rounds = [e for e in events if e["event"] == "round" and e["arm"] == arm and is_complete_round(e)]
+        if not rounds:
+            continue
+        last = rounds[-1]
+        names = ["strategy"] if last.get("remembers") else []
+        names += [SHARED] if arm == "federated" else sorted(_last_counted_rounds(rounds))
+        for name in names:
+            load_of_run(run.checkpoints, checkpoint_name(arm, name, last["round"]))
 
 
 def _last_counted_rounds(events: Iterable[Event]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from medfl.data.quality.dataset_names import read_declared_modality
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.errors import ConfigError, DataError, EngineError, Problem
 from medfl.runs.history import read_history
-from medfl.runs.run_folder import new_run_name
+from medfl.runs.run_folder import busy_error, new_run_name
 from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
 from medfl.simulation.worker_pool import has_cuda
@@ -21,8 +21,10 @@ from medfl.site import Site
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, StudyApp, read_app_and_run_config, read_study_file
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
+from medfl.system.locks import take_lock
 
 Engine = Literal["embedded", "ray"]
+_RESERVATION = ".resumed"  # in the run folder: locked while a process goes on with the run
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,23 @@ class SimulatedRun:
     def study(self) -> Study:
         """The study that is simulated."""
         return self.app.study
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold the folder of a run that goes on, so that no second attempt begins; one that dies releases it.
+
+        Raises
+        ------
+        RunError
+            ``RUN-BUSY``.
+        """
+        if not self.app.server.resume:  # the folder of a new run is not there yet, and nobody else knows its name
+            yield
+            return
+        with (self.run / _RESERVATION).open("a") as file:
+            if not take_lock(file):
+                raise busy_error(self.app, self.run.name)
+            yield
 
     def start(self, engine: Engine = "embedded", workers: int = 0, stop: threading.Event | None = None) -> None:
         """Run to the end.

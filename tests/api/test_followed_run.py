@@ -12,7 +12,7 @@ import pytest
 
 from medfl.api.events import RunEvent
 from medfl.api.followed_run import run_followed
-from medfl.errors import QuorumError
+from medfl.errors import QuorumError, RunError
 from medfl.runs.history import HISTORY_FILE, History
 
 ROUND = {"event": "round", "arm": "federated", "round": 1, "bytes-up": 1}
@@ -55,6 +55,23 @@ def test_a_run_that_had_failed_by_itself_is_said_to_have(tmp_path: Path) -> None
 def test_the_stop_itself_is_no_failure_of_the_run(tmp_path: Path) -> None:
     (note,) = _follow(tmp_path, [ROUND, {"event": "end", "status": "stopped"}], _raise_at_the_end, KeyboardInterrupt())
     assert note.startswith("After 1 round of 2")
+
+
+@pytest.mark.parametrize(("done", "notes"), [([], 0), ([{**ROUND, "round": 2}], 1)])
+def test_an_attempt_that_did_nothing_does_not_advise_to_try_again(
+    done: list[dict[str, Any]], notes: int, tmp_path: Path
+) -> None:
+    History(tmp_path / HISTORY_FILE).append(ROUND)
+
+    def start(engine: str, workers: int, stop: threading.Event) -> None:
+        for event in done:
+            History(tmp_path / HISTORY_FILE).append(event)
+        raise RunError("RUN-OTHER-DATA", "the images are others.", "Put them back.")
+
+    run = SimpleNamespace(run=tmp_path, start=start, study=SimpleNamespace(rounds=2, arms=("federated",)))
+    with pytest.raises(RunError) as caught:
+        run_followed(run, "embedded", 1)  # type: ignore[arg-type]
+    assert len(getattr(caught.value, "__notes__", ())) == notes
 
 
 def test_a_history_that_is_damaged_does_not_hide_what_was_raised(tmp_path: Path) -> None:

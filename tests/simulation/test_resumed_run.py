@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import medfl
+from medfl.api.simulations import run_simulation
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.store.cache_key import site_root
@@ -43,6 +44,9 @@ def begun(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> Callabl
         run = Run.create(tmp_path / "runs", app)
         for event in (run.start_event(), {"event": "joined", "site": "hospital-1"}, ROUND, *events):
             run.history.append(event)
+            if event["event"] == "round":
+                name = f"federated-round-{event['round']:04d}"
+                checkpoint_files.save(run.checkpoints, name, {"w": np.zeros(1)}, {})
         return run.path
 
     return make
@@ -61,6 +65,20 @@ def test_a_run_that_is_running_is_refused(begun: Callable[..., Path], monkeypatc
     run = begun()
     with Run.open(run).lock(), pytest.raises(RunError, match=r"\[RUN-BUSY\] the run .* is running\."):
         plan_resumption(run)
+
+
+def test_only_one_of_two_that_go_on_with_a_run_does_and_the_other_writes_nothing(begun: Callable[..., Path]) -> None:
+    run = begun()
+    first, second = plan_resumption(run), plan_resumption(run)
+    with first.reserve():
+        before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+        seen: list[object] = []
+        with pytest.raises(RunError, match=r"\[RUN-BUSY\].* Ctrl-C where it runs") as caught:
+            run_simulation(second, progress=seen.append)
+        assert (seen, getattr(caught.value, "__notes__", [])) == ([], [])
+        assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
+    with second.reserve():
+        pass
 
 
 def test_a_completed_run_is_refused(begun: Callable[..., Path]) -> None:
@@ -162,6 +180,25 @@ def test_state_of_an_earlier_round_is_lost_unless_the_replies_since_then_did_not
             continue
         with pytest.raises(RunError, match="STATE-LOST"):
             plan_resumption(run)
+
+
+@pytest.mark.parametrize(
+    ("model", "event"),
+    [
+        ("federated-round-0001", {}),
+        ("federated-strategy-round-0001", {**ROUND, "remembers": True}),
+        ("local-hospital-1-round-0001", {**ROUND, "arm": "local"}),
+    ],
+)
+def test_a_run_whose_last_models_are_gone_is_refused_before_anything_is_written(
+    model: str, event: Event, begun: Callable[..., Path]
+) -> None:
+    run = begun(*([event] if event else []), arms="federated,local")
+    (run / "checkpoints" / f"{model}.safetensors").unlink(missing_ok=True)
+    before = read_history(run)
+    with pytest.raises(RunError, match=rf"\[CHECKPOINT-MISSING\].*{model}.*Put back a copy of the folder 'checkpoints'"):
+        plan_resumption(run)
+    assert read_history(run) == before
 
 
 def test_a_run_of_a_federation_is_refused(begun: Callable[..., Path]) -> None:
