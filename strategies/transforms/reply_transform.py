@@ -23,7 +23,7 @@ class ReplyTransform:
 
     only_shortens = False
     """Whether all that it does is to shorten updates, leave replies out, or look on. Others are refused under differential
-    privacy, where a transform comes after the clipping."""
+    privacy, where a transform comes after the clipping. A class that overrides `transform` must say it anew."""
 
     needs_norms = False
     """Whether `reject` needs the norms of all updates; then the replies of a round wait on disk until all have come."""

@@ -142,8 +142,14 @@ class Stretching(strategies.ReplyTransform):
         return dataclasses.replace(reply, arrays={name: x * x.dtype.type(100) for name, x in reply.arrays.items()})
 
 
+class StretchingClip(strategies.ClipNorm):
+    transform = Stretching.transform
+
+
 @pytest.mark.parametrize("wrapper", ["ServerSideFixedClipping", "ServerSideAdaptiveClipping", "ClientSideFixedClipping"])
-@pytest.mark.parametrize("transform", [Stretching(), strategies.Bf16(), strategies.Int8(), strategies.TopK()])
+@pytest.mark.parametrize(
+    "transform", [Stretching(), StretchingClip(1.0), strategies.Bf16(), strategies.Int8(), strategies.TopK()]
+)
 def test_a_transform_that_may_lengthen_updates_is_refused_before_anything_is_sent(transform: Any, wrapper: str) -> None:
     asked = []
     answers: dict[int, Answer] = dict.fromkeys(SITES, lambda message: asked.append(message))
@@ -152,8 +158,17 @@ def test_a_transform_that_may_lengthen_updates_is_refused_before_anything_is_sen
     assert asked == []
 
 
+class Shortest(strategies.ClipNorm):
+    """A transform of someone's own that says what it does."""
+
+    only_shortens = True
+
+    def transform(self, reply: Any) -> Any:
+        return super().transform(reply)
+
+
 def test_transforms_that_only_shorten_updates_or_leave_them_out_are_released() -> None:
-    transforms = [strategies.ClipNorm(0.1), strategies.NormOutlierFilter(3.0)]
+    transforms = [strategies.ClipNorm(0.1), strategies.NormOutlierFilter(3.0), Shortest(0.1)]
     answers = {site: answer(0.01) for site in SITES}
     assert start(strategies.FedAvg(transforms=transforms, fraction_evaluate=0.0), answers).arrays
 
