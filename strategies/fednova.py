@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from flwr.app import ArrayRecord
 
-from medfl.aggregate import ExactMean
+from medfl.aggregate import ExactMean, short_weight
 from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, check_finite, check_layout, check_weight, interpolate, layout_of
 from medfl.messages.records import TRAIN_STEPS, array_views, to_array
@@ -33,7 +33,7 @@ class FedNova(FedAvg):
 
     and with Nesterov momentum it is ``steps + m a_i``, with that a_i. An optimizer that scales its steps, such as Adam, has no
     such number: the number of steps is used, and the proof does not apply. When all sites take the same number of steps, the
-    result is that of FedAvg.
+    result is that of FedAvg, but for weights that are rounded to 29 bits.
 
     Computed as a step of ``tau * sum of p_i / a_i``, which is at least 1, towards the mean with the weights ``p_i / a_i``.
     Buffers (running statistics) are the mean with the weights p_i, exact whatever `mean` says.
@@ -64,7 +64,7 @@ class FedNova(FedAvg):
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        self._weight = self._weighted_steps = Fraction(0)  # sums of weights, and of weights times effective steps
+        self._moments = [Fraction(0)] * 3  # sums of p_i / a_i, of p_i and of p_i a_i, all times one number
         self._buffer_mean = ExactMean({name: self._sent[name] for name in self.buffers})  # takes whatever is finite
         super().begin_round(ArrayRecord({name: x for name, x in sent.items() if name not in self.buffers}))
 
@@ -78,14 +78,15 @@ class FedNova(FedAvg):
         buffers = {name: reply.arrays[name] for name in self.buffers}
         check_finite(buffers)  # all that could refuse them, so that a reply counts in both means or in none
         parameters = {name: x for name, x in reply.arrays.items() if name not in self.buffers}
-        super().add_reply(dataclasses.replace(reply, arrays=parameters, weight=_SCALE * reply.weight / effective))
+        weight = short_weight(_SCALE * reply.weight / effective)  # as the mean counts it, so that equal steps give a share of 1
+        super().add_reply(dataclasses.replace(reply, arrays=parameters, weight=weight))
         self._buffer_mean.add(buffers, reply.weight)
-        self._weight += Fraction(reply.weight)
-        self._weighted_steps += Fraction(reply.weight) * Fraction(effective)
+        for power in range(3):
+            self._moments[power] += Fraction(weight) * Fraction(effective) ** power
 
     def finish_round(self) -> ArrayRecord:
-        tau = float(self._weighted_steps / self._weight)
-        self._share = tau * self._mean.weight / _SCALE / float(self._weight)
+        rates, weights, steps = self._moments
+        self._share = float(rates * steps / weights**2)
         model = {**super().finish_round(), **{name: to_array(x) for name, x in self._buffer_mean.results()}}
         ordered = ArrayRecord({name: model[name] for name in self._sent})
         del self._sent, self._buffer_mean

@@ -30,6 +30,35 @@ def test_with_equal_steps_it_is_fedavg(make: Any) -> None:
     assert all(np.allclose(nova[key], average[key], rtol=1e-5, atol=1e-6) for key in nova)
 
 
+@pytest.mark.parametrize("mean", ["exact", "float"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("taken", [1, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("sent", "replies", "weights"),
+    [
+        (1.0, [1 / 3] * 3, [10, 20, 7]),
+        (1e6, [1e-5, 2e-5], [3, 4]),
+        (1e4, [1e-3] * 2, [0.1, 0.3]),
+        (0.0, [0.1, 0.2], [3, 4]),
+    ],
+)
+def test_with_equal_steps_no_small_value_is_lost(
+    sent: float, replies: list[float], weights: list[float], taken: int, momentum: float, mean: Any, make: Any
+) -> None:
+    model: Model = {"w": np.array([sent], np.float32)}
+    models = [{"w": np.array([reply], np.float32)} for reply in replies]
+    answers = {
+        5 + k: make.trained(reply, weight, **{"train.steps": taken})
+        for k, (reply, weight) in enumerate(zip(models, weights, strict=True))
+    }
+    nova, average = (
+        play(kind, model, [lambda _: answers])[0]["w"][0] for kind in (FedNova(momentum=momentum, mean=mean), FedAvg())
+    )
+    if len(set(replies)) == 1 and mean == "exact":
+        assert nova == average == np.float32(replies[0])
+    assert nova == pytest.approx(average, rel=3e-7)
+
+
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_the_way_is_what_sgd_goes_along_a_gradient_of_one(nesterov: bool) -> None:
     import torch
