@@ -13,6 +13,7 @@ from rich.table import Table
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.live_display import call_repeatedly, show_live
 from medfl.cli.sweep_display import SweepDisplay
+from medfl.system.text import plural
 
 if TYPE_CHECKING:
     from medfl.report.leaderboard import Leaderboard, LeaderboardRow
@@ -44,6 +45,8 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
 
     if any(planned.finished is None for planned in sweep.runs):
         warm_up()
+    if other := sum(planned.has_other_data for planned in sweep.runs):
+        errors.print(f"The data has changed since {plural(other, 'run')} of this sweep: run anew on what there is now.")
     display = SweepDisplay(sweep)
     results: list[RunResult] = []
     try:
@@ -159,7 +162,7 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
         return
     table = Table("strategy", "seed", "rounds", "")
     for planned, run in zip(sweep.runs, runs, strict=True):
-        state = "completed before" if run["finished"] else ""
+        state = "completed before" if run["finished"] else "anew: other data before" if planned.has_other_data else ""
         table.add_row(planned.spec.title, str(run["seed"]), str(run["rounds"]), state)
     output.print(table)
     waiting = sum(not run["finished"] for run in runs)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medfl.errors import RunError
+from medfl.data.store.prepare import prepare
+from medfl.errors import MedflError, RunError
 from medfl.runs.run_folder import Run, current_status
+from medfl.server.simulated_data import TrainedData
+from medfl.simulation.simulated_run import SimulatedRun
 from medfl.study import StudyApp
 
 
@@ -22,11 +26,14 @@ class EarlierRun(NamedTuple):
         What decides its numbers, see `comparable_config`.
     status : str
         As in `medfl.runs.run_folder.current_status`.
+    data : TrainedData
+        What it was trained on.
     """
 
     path: Path
     config: dict[str, Any]
     status: str
+    data: TrainedData
 
 
 def earlier_runs(runs: Path) -> list[EarlierRun]:
@@ -35,8 +42,34 @@ def earlier_runs(runs: Path) -> list[EarlierRun]:
     for file in sorted(runs.glob("*/*/study.json")):
         with suppress(RunError):  # a damaged run does not count
             run = Run.open(file.parent)
-            earlier.append(EarlierRun(run.path, comparable_config(run.app), current_status(run.path, run.history.read())))
+            events = run.history.read()
+            status, data = current_status(run.path, events), TrainedData.from_history(events)
+            earlier.append(EarlierRun(run.path, comparable_config(run.app), status, data))
     return earlier
+
+
+class PresentData:
+    """Data of the hospitals of a sweep as it is now; images that are new are prepared, as any run of the sweep would do."""
+
+    def __init__(self) -> None:
+        self._digests: dict[int, dict[str, str]] = {}  # by site, by the seed of the study, which decides the splits
+
+    def matches(self, data: TrainedData, simulation: SimulatedRun) -> bool:
+        """Return whether an earlier run was trained on what a planned one would be trained on."""
+        if not data.hospitals:  # it was trained on nothing
+            return True
+        seed = simulation.study.seed
+        if seed not in self._digests:
+            self._digests[seed] = dict(_read_digests(simulation))
+        return (
+            data.hospitals == {site.name for site in simulation.sites} and data.digests.items() <= self._digests[seed].items()
+        )
+
+
+def _read_digests(simulation: SimulatedRun) -> Iterator[tuple[str, str]]:
+    for site in simulation.sites:
+        with suppress(MedflError):  # the run itself says what is wrong there
+            yield site.name, prepare(site, simulation.study).digest
 
 
 def comparable_config(app: StudyApp) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from medfl.errors import ConfigError, MedflError, Problem, RunError
 from medfl.runs.run_folder import new_run_name
-from medfl.simulation.earlier_runs import EarlierRun, comparable_config, earlier_runs
+from medfl.simulation.earlier_runs import EarlierRun, PresentData, comparable_config, earlier_runs
 from medfl.simulation.resumed_run import plan_resumption
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 from medfl.simulation.strategy_specs import LOCAL, StrategySpec, parse_strategy_specs
@@ -45,13 +45,16 @@ class PlannedRun:
     simulation : SimulatedRun
         The study with this strategy and seed.
     finished : Path or None
-        Folder of an earlier run that had the same settings and completed.
+        Folder of an earlier run that had the same settings and data and completed.
+    has_other_data : bool
+        Whether there is an earlier run with the same settings that was trained on other data, and does not count.
     """
 
     spec: StrategySpec
     seed: int
     simulation: SimulatedRun
     finished: Path | None = None
+    has_other_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,8 @@ def plan_sweep(
     overrides : mapping, optional
         Dotted keys of the study with other values, for every strategy.
     resume : Path, optional
-        Folder of an earlier sweep. Of its runs with the settings of those planned here, those that are completed are used, and
-        those that broke off go on after their last complete round.
+        Folder of an earlier sweep. Of its runs with the settings and the data of those planned here, those that are completed
+        are used, and those that broke off go on after their last complete round.
 
     Returns
     -------
@@ -162,9 +165,9 @@ def plan_sweep(
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
     if problems := [*problems, *_check_specs(base, specs)]:
         raise ConfigError(problems)
-    earlier = earlier_runs(folder / RUNS_FOLDER)
+    earlier, present = earlier_runs(folder / RUNS_FOLDER), PresentData()
     runs = [
-        _plan_run(base, spec, seed, folder / RUNS_FOLDER, earlier)
+        _plan_run(base, spec, seed, folder / RUNS_FOLDER, earlier, present)
         for seed in dict.fromkeys(seeds or (base.study.seed,))
         for spec in specs
     ]
@@ -262,18 +265,21 @@ def _as_strategy_problem(spec: StrategySpec, problem: Problem) -> Problem:
     return Problem("--strategies", spec.text, where + problem.what, problem.fix)
 
 
-def _plan_run(base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[EarlierRun]) -> PlannedRun:
+def _plan_run(
+    base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[EarlierRun], present: PresentData
+) -> PlannedRun:
     name = f"{_slug(spec.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier attempt
     config = _run_config(base, spec, seed) | {"server.out": str(runs), "server.run": name}
     app = app_from_run_config(config)
     simulation = dataclasses.replace(base, app=app, run_config=config, run=runs / app.study.name / name)
-    same = [done for done in earlier if done.config == comparable_config(app)]
+    alike = [done for done in earlier if done.config == comparable_config(app)]
+    same = [done for done in alike if present.matches(done.data, simulation)]
     finished = next((done.path for done in same if done.status == "completed"), None)
     for done in same if finished is None else ():
         if done.status in ("interrupted", "stopped"):
             with suppress(RunError):  # it cannot go on to the same numbers, so it starts anew
                 simulation = plan_resumption(done.path)
-    return PlannedRun(spec, seed, simulation, finished)
+    return PlannedRun(spec, seed, simulation, finished, has_other_data=finished is None and len(same) < len(alike))
 
 
 def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, Scalar]:

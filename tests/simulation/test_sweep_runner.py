@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from medfl.data.store.prepare import prepare
 from medfl.errors import ConfigError, EngineError, RunError
 from medfl.runs import Run
-from medfl.runs.history import read_history
+from medfl.runs.history import Event, read_history
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import parse_strategy_specs
 from medfl.simulation.sweep_runner import Sweep, matched_rounds, plan_sweep, plan_sweep_resumption, run_sweep
@@ -177,6 +180,36 @@ def test_another_budget_or_seed_is_another_run(plan: Planner) -> None:
     assert all(p.finished for p in plan("fedavg", "local", resume=sweep.folder).runs)
     assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, seeds=[9]).runs)
     assert not any(p.finished for p in plan("fedavg", resume=sweep.folder, overrides={"rounds": 9}).runs)
+
+
+def test_a_run_on_other_data_is_run_anew_so_that_a_leaderboard_is_of_one_data_set(
+    plan: Planner, nodule_hospitals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: SimulatedRun, engine: str = "embedded", workers: int = 0) -> None:
+        run = Run.create(self.run.parents[1], dataclasses.replace(self.app, simulated_sites=tuple(s.name for s in self.sites)))
+        joined = [
+            {"event": "joined", "site": site.name, "simulated": {"data": prepare(site, self.study).digest}}
+            for site in self.sites
+        ]
+        done: list[Event] = [{"event": "round", "bytes-up": 1}, {"event": "end", "status": "completed"}]
+        for event in (run.start_event(), *joined, *done):
+            run.history.append(event)
+
+    monkeypatch.setattr(SimulatedRun, "start", start)
+    sweep = plan("fedavg", "local", seeds=[4])
+    list(run_sweep(sweep))
+    assert all(planned.finished for planned in plan("fedavg", "local", seeds=[4], resume=sweep.folder).runs)
+    index = min(nodule_hospitals.glob("*/data/index.csv"))
+    rows = index.read_text().splitlines()
+    index.write_text("\n".join(rows[:-1]) + "\n")
+    again = plan("fedavg", "local", seeds=[4], resume=sweep.folder)
+    assert [(planned.finished, planned.has_other_data) for planned in again.runs] == [(None, True)] * 2
+    index.write_text("\n".join(rows) + "\n")
+    assert all(planned.finished for planned in plan("fedavg", "local", seeds=[4], resume=sweep.folder).runs)
+    shutil.copytree(nodule_hospitals / "hospital-1", nodule_hospitals / "hospital-4")
+    more = nodule_hospitals / "hospital-4" / "site.toml"
+    more.write_text(more.read_text().replace("hospital-1", "hospital-4"))
+    assert not any(planned.finished for planned in plan("fedavg", seeds=[4], resume=sweep.folder).runs)
 
 
 def test_a_folder_that_is_not_a_sweep_cannot_be_resumed(plan: Planner, tmp_path: Path) -> None:
