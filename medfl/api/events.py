@@ -72,6 +72,11 @@ class RunEvent:
         return ", ".join(filter(None, parts))
 
     @property
+    def _changes_text(self) -> str:
+        changed = self.values.get("changed", "")
+        return f"; the last bits of its numbers may change, for it began with {changed}" if changed else ""
+
+    @property
     def _score_text(self) -> str:
         return "no score" if self.score is None else f"score {self.score:.3f}"
 
@@ -94,7 +99,7 @@ _LINES: Mapping[str, Callable[[RunEvent], str]] = {
     "scored": lambda event: f"{event._heading}, the model that it made: {event._score_text}",
     "contribution": lambda event: f"{event._heading}: contributions are measured",
     "test": lambda event: f"{event._heading}, tested: {event._score_text}",
-    "resume": lambda event: "the run goes on",
+    "resume": lambda event: "the run goes on" + event._changes_text,
     "end": lambda event: " ".join(
         filter(None, (f"the run is over: {event.values['status']}.", event.values.get("reason", "")))
     ),

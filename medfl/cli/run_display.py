@@ -96,7 +96,8 @@ class RunDisplay:
         elif kind == "failed":
             self._sites.setdefault(event["site"], {})["state"] = f"{event['during']}: {event['reason']}"
         elif kind == "resume":
-            self._phase = "resumed; waiting for the hospitals"
+            changed = event.get("changed", "")
+            self._phase = f"resumed; waiting for the hospitals{f' (it began with {changed})' if changed else ''}"
         elif kind == "round":
             self._apply_round(event)
         elif kind == "test":

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,15 @@ class Run:
     app : StudyApp
         The study, and how it is simulated and served, as it was when the run began, with every override.
     versions : dict of str to str
-        Versions of the software with which the run began.
+        Versions of the software with which the run began, or of a resumed one with which it goes on.
+    began_with : dict of str to str
+        Of a resumed run, the versions with which it began.
     """
 
     path: Path
     app: StudyApp
     versions: dict[str, str]
+    began_with: dict[str, str] = field(default_factory=dict)
 
     @property
     def study(self) -> Study:
@@ -108,7 +111,7 @@ class Run:
             raise RunError("RUN-OTHER-STUDY", f"the run {run.path.name} belongs to another study.", fix)
         if run_status(run.history.read()) == "completed":
             raise RunError("RUN-FINISHED", f"the run {run.path.name} is completed.", "Start a new one.")
-        return cls(run.path, app, software_versions())
+        return replace(run, app=app, began_with=run.versions, versions=software_versions())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -153,7 +156,8 @@ class Run:
     def resume_event(self) -> dict[str, Any]:
         """Return the event with which a run goes on, with the present software and machine: they may explain other bits."""
         machine = {"processors": os.cpu_count() or 1, "kind": platform.machine()}
-        return {"event": RESUME_EVENT, "versions": self.versions, **machine} | self._hospitals()
+        changed = describe_changes(self.began_with, self.versions)
+        return {"event": RESUME_EVENT, "versions": self.versions, **machine, "changed": changed} | self._hospitals()
 
     def _hospitals(self) -> dict[str, Any]:
         """Return the names of the simulated hospitals, also of those that cannot join; nothing of real ones."""
@@ -218,6 +222,22 @@ def software_versions() -> dict[str, str]:
     """Return the versions of Python, of the machine's system, and of every package that decides a result."""
     versions = {package: package_version(package) for package in PACKAGES}
     return {**versions, "python": platform.python_version(), "platform": platform.platform(terse=True)}
+
+
+def describe_changes(before: dict[str, str], now: dict[str, str]) -> str:
+    """Return in words which versions are not those of before, empty if none; of Python, the first two numbers count.
+
+    Examples
+    --------
+    >>> describe_changes({"python": "3.11.9", "torch": "2.8"}, {"python": "3.12.1", "torch": "2.8"})
+    'python 3.11, now 3.12'
+    """
+
+    def shorten(key: str, version: str) -> str:
+        return ".".join(version.split(".")[:2]) if key == "python" else version
+
+    pairs = {key: (shorten(key, before[key]), shorten(key, now[key])) for key in before if key in now}
+    return "; ".join(f"{key} {old}, now {new}" for key, (old, new) in pairs.items() if old != new)
 
 
 def run_status(events: list[Event]) -> str:

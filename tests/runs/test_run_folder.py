@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medfl.api.events import RunEvent
 from medfl.errors import RunError
 from medfl.runs import Run, list_runs
 from medfl.runs.run_folder import is_locked
@@ -29,6 +30,28 @@ def app() -> StudyApp:
         }
     )
     return StudyApp(study)
+
+
+@pytest.mark.parametrize(
+    ("began", "said"),
+    [
+        ({}, ""),
+        ({"python": "3.1.7"}, "python 3.1, now 3."),
+        ({"platform": "Other-1"}, "platform Other-1, now "),
+        ({"unknown": "1"}, ""),
+    ],
+)
+def test_a_run_that_goes_on_with_other_software_says_so(
+    began: dict[str, str], said: str, tmp_path: Path, app: StudyApp
+) -> None:
+    app = StudyApp(app.study, server=Server(run="run"))
+    file = Run.create(tmp_path, app).path / "study.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about | {"versions": about["versions"] | began}))
+    event = Run.resume(tmp_path, app).resume_event() | {"time": "2026-01-01T00:00:00+00:00"}
+    assert said in event["changed"]
+    assert bool(event["changed"]) == bool(said)
+    assert str(RunEvent.from_history(event)).startswith("the run goes on; the last bits" if said else "the run goes on")
 
 
 def test_create_writes_everything_a_reader_needs(tmp_path: Path, app: StudyApp) -> None:
