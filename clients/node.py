@@ -93,7 +93,7 @@ def _train_reply(received: TrainTask, simulation: Simulation | None) -> RecordDi
         names = [each.name for each in node_cache.simulated_sites(simulation)]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     result = update_compression.compress(task, local_layers.without_local_layers(task, session.train(task, algorithm)))
-    if task.arm != "local" and (study.keeps_site_state or study.has_personal_models):
+    if task.arm != "local":
         task.state.close_round()
     numbers = policy_checks.redact(result.metrics | suppress(scores, site.policy.min_count), site.policy)
     info = {records.EXCLUDED: joining.count_findings(task.prepared.findings, site, "error")}
