@@ -37,6 +37,11 @@ SIMULATION: dict[str, Any] = {
     "simulation.attack": "scale",
     "simulation.attackers": "hospital-1",
     "simulation.attack-strength": 3.0,
+    "simulation.max-excluded": 0.5,
+}
+NEEDS: dict[str, dict[str, Any]] = {  # what a key says nothing without
+    "simulation.column": {"simulation.partition": "column"},
+    "simulation.sites": {"simulation.partition": "random"},
 }
 SERVER: dict[str, Any] = {
     "server.out": "/secret/runs",
@@ -62,7 +67,7 @@ def bundle(nodule_study: Path, tmp_path: Path) -> bytes:
 
 def changed(*keys: str) -> list[Any]:
     values = SIMULATION | SERVER
-    return [pytest.param({key: values[key]}, id=key) for key in keys]
+    return [pytest.param(NEEDS.get(key, {}) | {key: values[key]}, id=key) for key in keys]
 
 
 def test_every_key_of_both_tables_is_tried_here(nodule_study: Path) -> None:
@@ -70,7 +75,8 @@ def test_every_key_of_both_tables_is_tried_here(nodule_study: Path) -> None:
     for kind, name, values in ((Simulation, "simulation", SIMULATION), (Server, "server", SERVER)):
         assert {f"{name}.{field.replace('_', '-')}" for field in kind.model_fields} == values.keys()
         for key, value in values.items():
-            assert getattr(read_app(nodule_study, {key: value}), name) != getattr(before, name), key
+            after, field = read_app(nodule_study, NEEDS.get(key, {}) | {key: value}), key.partition(".")[2].replace("-", "_")
+            assert getattr(getattr(after, name), field) != getattr(getattr(before, name), field), key
 
 
 @pytest.mark.parametrize("change", changed(*SIMULATION, *SERVER))
@@ -136,5 +142,5 @@ def answers(nodule_study: Path, nodule_hospitals: Path) -> Any:
 def test_no_key_changes_what_a_hospital_answers(answers: Any, tmp_path: Path) -> None:
     plain = answers({}, tmp_path / "run")
     for key, value in (SIMULATION | SERVER).items():
-        assert answers({key: value}, tmp_path / "run") == plain, key
+        assert answers(NEEDS.get(key, {}) | {key: value}, tmp_path / "run") == plain, key
     assert not (tmp_path / "run").exists()

@@ -104,7 +104,7 @@ def test_files_without_preamble_are_read_only_when_forced(tmp_path: Path, write_
     assert read_header(path) is None
     forced = read_header(path, force=True)
     assert forced is not None
-    assert forced.patient == "CANARY-MRN|"
+    assert forced.patient == "CANARY-MRN"
 
 
 @pytest.mark.parametrize(

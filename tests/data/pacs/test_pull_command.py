@@ -43,7 +43,7 @@ def test_scripts_get_json_and_an_exit_code_when_a_series_is_incomplete(
     assert "8 of 9 images arrived" in done.output
     pacs.lost.clear()
     done = run(site)
-    assert (done.exit_code, "1 series are here already; 1 came, 9 images" in done.output) == (0, True)
+    assert (done.exit_code, "1 series is here already; 1 came, 9 images" in done.output) == (0, True)
 
 
 def test_a_site_without_a_pacs_says_so(pacs_site: Any) -> None:
