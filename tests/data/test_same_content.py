@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Source
 from medfl.data.quality.facts import SiteCheck
 from medfl.data.quality.site_check import check_site
 from medfl.data.same_content import settle_copies
@@ -54,7 +54,7 @@ def told(found: SiteCheck | PreparedData) -> dict[str, int]:
     return dict(Counter(finding.code for finding in findings if finding.code.startswith("CASE-")))
 
 
-def compare(site: Site, study: Study, cases: int, expected: dict[str, int]) -> None:
+def compare(site: Site, study: Study, cases: int, expected: dict[str, int], differ: bool | None = None) -> None:
     """Check that a check and preparing, also from the store, find the same."""
     check = check_site(site, study, workers=1)[0]
     for _ in range(2):
@@ -62,6 +62,8 @@ def compare(site: Site, study: Study, cases: int, expected: dict[str, int]) -> N
         assert told(check) == told(prepared) == expected
         assert {case.case for case in check.usable} == {case.name for case in prepared.cases}
         assert len(prepared.cases) == cases
+        alike = [finding for finding in prepared.findings if finding.code == "CASE-ALIKE"]
+        assert differ is None or {"differ" in finding.what for finding in alike} == {differ}
 
 
 @pytest.mark.parametrize(
@@ -69,10 +71,10 @@ def compare(site: Site, study: Study, cases: int, expected: dict[str, int]) -> N
     [
         ("i0-copy.nii.gz,m0.nii.gz,P0", 3, {"CASE-DUP": 1}),
         ("i0-copy.nii.gz,m0-copy.nii.gz,P0", 3, {"CASE-DUP": 1}),
-        ("i0-plain.nii,m0.nii.gz,P0", 3, {"CASE-DUP": 1}),
-        ("i0-swapped.nii,m0.nii.gz,P0", 3, {"CASE-DUP": 1}),
+        ("i0-plain.nii,m0.nii.gz,P0", 4, {"CASE-ALIKE": 2}),
+        ("i0-swapped.nii,m0.nii.gz,P0", 4, {"CASE-ALIKE": 2}),
         ("i0-copy.nii.gz,m1.nii.gz,P0", 2, {"CASE-CONFLICT": 2}),
-        ("i0-plain.nii,m1.nii.gz,P0", 2, {"CASE-CONFLICT": 2}),
+        ("i0-plain.nii,m1.nii.gz,P0", 4, {"CASE-ALIKE": 2}),
         ("i0-copy.nii.gz,m0.nii.gz,P1", 2, {"CASE-CONFLICT": 2}),
     ],
     ids=["copy", "copy of both", "inflated", "of another type", "another mask", "another mask, inflated", "another patient"],
@@ -85,25 +87,23 @@ def test_check_and_prepare_find_the_same_copies(
     compare(make_site(volumes).model_copy(update=OPEN), make_study(), cases, expected)
 
 
-def test_a_copy_with_another_position_is_the_same_image(volumes: Path, make_site: SiteMaker, make_study: StudyMaker) -> None:
+def test_a_volume_with_another_position_is_told_to_be_alike(
+    volumes: Path, make_site: SiteMaker, make_study: StudyMaker
+) -> None:
     rows = [f"i{n}.nii.gz,a,P{n}" for n in range(3)]
     (volumes / "index.csv").write_text("\n".join(["image,label,patient", *rows, "i0-float.nii.gz,b,P3"]))
     study = make_study(task__kind="classification", task__classes="a,b")
-    compare(make_site(volumes).model_copy(update=OPEN), study, 2, {"CASE-CONFLICT": 2})
+    compare(make_site(volumes).model_copy(update=OPEN), study, 4, {"CASE-ALIKE": 2})
 
 
-@pytest.mark.parametrize(
-    ("label", "patient", "cases", "expected"),
-    [("a", "P0", 2, {"CASE-DUP": 1}), ("b", "P0", 1, {"CASE-CONFLICT": 2}), ("a", "P9", 1, {"CASE-CONFLICT": 2})],
-)
-def test_pictures_and_series_that_were_saved_anew(
+@pytest.mark.parametrize(("label", "patient", "differ"), [("a", "P0", False), ("b", "P0", True), ("a", "P9", True)])
+def test_pictures_and_series_that_were_saved_anew_are_used_and_told(
     tmp_path: Path,
     make_site: SiteMaker,
     make_study: StudyMaker,
     label: str,
     patient: str,
-    cases: int,
-    expected: dict[str, int],
+    differ: bool,
 ) -> None:
     root = tmp_path / "pictures"
     root.mkdir()
@@ -113,7 +113,7 @@ def test_pictures_and_series_that_were_saved_anew(
     rows = ["image,label,patient", "0.png,a,P0", "1.png,b,P1", f"again.bmp,{label},{patient}"]
     (root / "index.csv").write_text("\n".join(rows))
     flat = make_study(task__kind="classification", task__modality="US", task__dimension=2, task__classes="a,b")
-    compare(make_site(root).model_copy(update=OPEN), flat, cases, expected)
+    compare(make_site(root).model_copy(update=OPEN), flat, 3, {"CASE-ALIKE": 2}, differ)
 
     root = tmp_path / "series"
     for name, number, who in (("0", 0, "P0"), ("1", 1, "P1"), ("again", 0, patient)):  # with UIDs of its own
@@ -126,11 +126,14 @@ def test_pictures_and_series_that_were_saved_anew(
     rows = ["image,label,patient", "0,a,P0", "1,b,P1", f"again,{label},{patient}"]
     (root / "index.csv").write_text("\n".join(rows))
     study = make_study(task__kind="classification", task__modality="CT", task__classes="a,b")
-    compare(make_site(root).model_copy(update=OPEN), study, cases, expected)
+    compare(make_site(root).model_copy(update=OPEN), study, 3, {"CASE-ALIKE": 2}, differ)
 
 
-def test_whois_names_the_other_copy(volumes: Path, make_site: SiteMaker, make_study: StudyMaker, tmp_path: Path) -> None:
-    rows = ["image,label,patient", "i0.nii.gz,m0.nii.gz,P0", "i0-plain.nii,m1.nii.gz,P0", "i1.nii.gz,m1.nii.gz,P1"]
+@pytest.mark.parametrize(("copy", "code"), [("i0-copy.nii.gz", "CASE-CONFLICT"), ("i0-plain.nii", "CASE-ALIKE")])
+def test_whois_names_the_other_copy(
+    volumes: Path, make_site: SiteMaker, make_study: StudyMaker, tmp_path: Path, copy: str, code: str
+) -> None:
+    rows = ["image,label,patient", "i0.nii.gz,m0.nii.gz,P0", f"{copy},m1.nii.gz,P0", "i1.nii.gz,m1.nii.gz,P1"]
     (volumes / "index.csv").write_text("\n".join(rows))
     text = f'name = "north"\nsecret-file = "{tmp_path / "secret"}"\n[resources]\nstore = "{tmp_path / "store"}"\n'
     (volumes / "site.toml").write_text(text)
@@ -139,21 +142,39 @@ def test_whois_names_the_other_copy(volumes: Path, make_site: SiteMaker, make_st
 
     site = read_site(volumes)
     findings = prepare_cases(site, make_study()).findings
-    name = next(finding.case for finding in findings if finding.code == "CASE-CONFLICT")
+    name = next(finding.case for finding in findings if finding.code == code)
     lines = CliRunner().invoke(app, ["data", "whois", name, str(volumes)]).stdout
-    assert all(file in lines for file in ("i0.nii.gz", "i0-plain.nii", "m0.nii.gz", "m1.nii.gz"))
-    assert lines.count("CASE-CONFLICT") == 2
+    assert all(file in lines for file in ("i0.nii.gz", copy, "m0.nii.gz", "m1.nii.gz"))
+    assert lines.count("CASE-CONFLICT") == (2 if code == "CASE-CONFLICT" else 0)
     assert "i1.nii.gz" not in lines
 
 
-def test_what_copies_must_agree_in() -> None:
-    one, other = (Case.without_files(name, f"pat-{name}") for name in "ab")
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Case]:
+    """Return two cases with files of one size."""
+    cases = []
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"0123")
+        cases.append(Case(name, f"pat-{name}", "", Source("nifti", (tmp_path / name,)), 0))
+    return cases
+
+
+def test_what_copies_must_agree_in(pair: list[Case]) -> None:
+    one, other = pair
     contents = {"a": ("x", "0"), "b": ("x", "0")}
     assert settle_copies([one, other], contents, patient_ids=True).dropped == {"a", "b"}
     copies = settle_copies([one, other], contents, patient_ids=False)
-    assert (copies.dropped, [(f.case, f.level) for f in copies.findings]) == ({"b"}, [("a", "warning")])
+    assert (copies.dropped, [(f.code, f.case, f.level) for f in copies.findings]) == ({"b"}, [("CASE-DUP", "a", "warning")])
     assert copies.tell_reading({"a": "usable", "b": "usable"}) == {"a": "usable", "b": "CASE-DUP"}
     for changed in (replace(other, split="test"), replace(other, annotated=("organ",))):
         assert settle_copies([one, changed], contents, patient_ids=False).dropped == {"a", "b"}
     assert settle_copies([one, other], {"a": ("x", "0"), "b": ("y", "0")}, patient_ids=True).dropped == set()
     assert settle_copies([one, other], {"a": ("x", "0")}, patient_ids=True).others == {}
+
+
+def test_a_copy_that_is_used_once_is_also_told_to_be_like_a_file_of_its_own(pair: list[Case], tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b"01234")
+    third = replace(pair[0], name="c", image=Source("nifti", (tmp_path / "c",)))
+    copies = settle_copies([*pair, third], dict.fromkeys("abc", ("x", "0")), patient_ids=False)
+    assert copies.dropped == {"b"}
+    assert [(f.code, f.case) for f in copies.findings] == [("CASE-DUP", "a"), ("CASE-ALIKE", "a"), ("CASE-ALIKE", "c")]

@@ -123,8 +123,10 @@ def _say_checked_alone(count: int) -> str:
 
 def _without_copies(facts: Sequence[CaseFacts], copies: Copies) -> list[CaseFacts]:
     """Return the facts without copies of other cases, and with what is to be said about those that contradict each other."""
-    about = {finding.case: finding for finding in copies.findings}
-    told = [replace(case, findings=(*case.findings, about[case.case])) if case.case in about else case for case in facts]
+    about: dict[str, list[Finding]] = defaultdict(list)
+    for finding in copies.findings:
+        about[finding.case].append(finding)
+    told = [replace(case, findings=(*case.findings, *about[case.case])) if case.case in about else case for case in facts]
     return [
         case if case.usable else replace(case, split="")
         for case in told
