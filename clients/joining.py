@@ -59,9 +59,10 @@ def site_info(prepared: PreparedData, site: Site) -> dict[str, str]:
 
 
 def simulation_info(prepared: PreparedData) -> dict[str, str]:
-    """Return what only a simulated site reports: how many cases it left out, its classes, and a hash of its cases."""
+    """Return what only a simulated site reports: how many cases it left out and uses, its classes, and a hash of its cases."""
     return {
         records.LEFT_OUT: str(sum(count_exclusions(prepared).values())),
+        records.USABLE: str(len(prepared.cases)),
         records.PRESENT: ",".join(map(str, prepared.present)),
         records.DATA_DIGEST: prepared.digest,
     }

@@ -34,6 +34,7 @@ INITIAL_FULL = "whole"  # likewise: the same model with the layers that stay at 
 EXCLUDED = "excluded"  # in what a site reports: cases left out, by code, as `medfl.messages.counts` writes them
 ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that are annotated there, empty for all
 LEFT_OUT = "left-out"  # in what a simulated site reports: number of cases left out
+USABLE = "usable"  # likewise: number of those that are used
 PRESENT = "present"  # likewise: numbers of the classes of which it has a case
 DATA_DIGEST = "data"  # likewise: hash of its cases, to know when a run is resumed whether they are the same
 RUN = "run"  # name of the run, under which a site keeps its state

@@ -56,9 +56,9 @@ def check_same_hospitals(names: Iterable[str], past: Iterable[Event]) -> None:
     now, before = set(names), TrainedData.from_history(past).hospitals
     if now == before or not before:
         return
-    parts = [f"{join_words(sorted(before - now))} is not in it any more"] if before - now else []
-    parts += [f"{join_words(sorted(now - before))} was not in it"] if now - before else []
-    what = f"the data of the run is not what it was: {'; '.join(parts)}."
+    differences = (("missing", before - now), ("new", now - before))
+    parts = [f"{word}: {join_words(sorted(names))}" for word, names in differences if names]
+    what = f"the hospitals in the data are not those with which the run began ({'; '.join(parts)})."
     raise RunError("RUN-OTHER-DATA", what, "Put it back as it was, or start a new run.")
 
 
@@ -87,8 +87,8 @@ def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[
     reports = _latest_reports(events)
     _check_same_data(past, reports)
     left_out = sum(report["left-out"] for report in reports.values())
-    total = left_out + sum(sum(report["cases"].values()) for report in reports.values())
-    because = _describe_exclusions(events)
+    total = left_out + sum(report["usable"] for report in reports.values())
+    because = _describe_exclusions(events, left_out)
     present = set().union(*(report["classes"] for report in reports.values()))
     wanted = app.study.task.classes if app.study.task.kind == "classification" else app.study.task.foreground
     if missing := [name for name in wanted if name not in present]:
@@ -106,7 +106,7 @@ def _latest_reports(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
     """Return what the sites that joined since the run was started or resumed last reported of their data."""
     began = start_indices(events)
     latest = events[began[-1] :] if began else events
-    return {str(e["site"]): e["simulated"] | {"cases": e["cases"]} for e in latest if e["event"] == "joined"}
+    return {str(e["site"]): e["simulated"] for e in latest if e["event"] == "joined"}
 
 
 def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) -> None:
@@ -116,13 +116,16 @@ def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) 
         raise RunError("RUN-OTHER-DATA", what, "Put them back as they were, or start a new run.")
 
 
-def _describe_exclusions(events: Sequence[Event]) -> str:
-    """Return how many cases were left out for each reason, in words; the codes of the last joining count."""
+def _describe_exclusions(events: Sequence[Event], left_out: int) -> str:
+    """Return how many cases were left out for each reason, in words; the codes of the last joining count.
+
+    A small count may be hidden, also from a simulation, and is then among the other reasons.
+    """
     latest = {str(event["site"]): event["excluded"] for event in events if event["event"] == "joined"}
     counted: Counter[str] = Counter()
     for excluded in latest.values():
         counted.update({code: max(count, 0) for code, count in excluded.items()})
     reasons = [f"{plural(n, 'case')} by {code}: {explain_code(code).rstrip('.')}" for code, n in counted.most_common(3)]
-    if rest := counted.total() - sum(count for _, count in counted.most_common(3)):
+    if reasons and (rest := left_out - sum(count for _, count in counted.most_common(3))) > 0:
         reasons.append(f"{plural(rest, 'case')} for other reasons")
     return f" (left out: {'; '.join(reasons)})" if reasons else ""

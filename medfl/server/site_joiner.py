@@ -163,10 +163,11 @@ def _parse_join_reply(content: RecordDict, layout: str, app: StudyApp) -> tuple[
 def _simulated_data(site: ConfigRecord, study: Study) -> dict[str, object]:
     """Return what a simulated site tells of its data beyond what leaves a hospital, or raise ValueError."""
     classes = [study.task.classes[int(number)] for number in str(site[records.PRESENT]).split(",") if number]
-    left_out, digest = int(str(site[records.LEFT_OUT])), str(site[records.DATA_DIGEST])
-    if left_out < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
+    left_out, usable = (int(str(site[name])) for name in (records.LEFT_OUT, records.USABLE))
+    digest = str(site[records.DATA_DIGEST])
+    if min(left_out, usable) < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError("neither a count nor a digest")
-    return {"simulated": {"left-out": left_out, "classes": classes, "data": digest}}
+    return {"simulated": {"left-out": left_out, "usable": usable, "classes": classes, "data": digest}}
 
 
 def _annotated_classes(text: str, study: Study) -> list[str]:

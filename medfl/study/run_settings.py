@@ -48,10 +48,8 @@ class Simulation(Section):
         if self.partition == "random" and self.sites < 2:
             problems.append(("sites", "partition = 'random' needs 2 or more here"))
         for key, value, partition in (("column", self.column, "column"), ("sites", self.sites, "random")):
-            if value and self.partition == "auto":
-                problems.append(
-                    (key, f"does nothing with partition = 'auto'; write partition = {partition!r}, or leave it out")
-                )
+            if value and "partition" not in self.model_fields_set:
+                problems.append((key, f"does nothing without a partition; write partition = {partition!r}, or leave it out"))
         if problems:
             raise InconsistentError(problems)
         return self

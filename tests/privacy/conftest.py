@@ -255,7 +255,6 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> Canaries:
     # without a header, and one of its cells is what a column may be called
     (root / "lost" / "data" / "index.csv").write_text(f"{MARK}0.png,{NAME} Doe,case\n{MARK}1.png,Anna {NAME},control\n")
     canaries.add("text", MARK)
-    canaries.add("name", NAME)
     canaries.add("class", CLASS)
     canaries.add("uid", _CANARY_UID)
     canaries.add("date", _DATE)

@@ -53,7 +53,7 @@ def test_every_mistake_of_a_file_comes_in_one_wave(nodule_study: Path) -> None:
     }
     assert found["rounds"] == "must be at least 1 (came 0)."
     assert found["augmentation.flip"] == "axes run from 0 to 1."
-    assert found["simulation.column"] == "does nothing with partition = 'auto'; write partition = 'column', or leave it out."
+    assert found["simulation.column"] == "does nothing without a partition; write partition = 'column', or leave it out."
     assert not re.search(LIBRARY_WORDS, " ".join(found.values()))
 
 
