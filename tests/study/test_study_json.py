@@ -11,7 +11,7 @@ from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar
 from medfl.study.study_json import app_from_json, app_to_json, app_to_run_config
 
-SAMPLES = sorted(file.parent for file in Path("sample_configs").glob("*/pyproject.toml"))
+SAMPLES = sorted(file.parent for file in (Path(__file__).parents[2] / "sample_configs").glob("*/pyproject.toml"))
 
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda folder: folder.name)
