@@ -104,7 +104,6 @@ def check_site(
     contents = {case.case: case.content for case in facts if case.content and case.usable}
     copies = settle_copies([*cohort.cases, *images], contents, patient_ids=cohort.patient_ids)
     facts = _without_copies(facts, copies)
-    cohort = _without_shared_copies(cohort, facts) if copies.dropped else cohort
     if not fast:
         codes = reading_results((f.case for f in facts), (n for f in facts for n in f.findings))
         save_reading_results(site, study.name, copies.tell_reading(codes), copies.others)
@@ -132,13 +131,6 @@ def _without_copies(facts: Sequence[CaseFacts], copies: Copies) -> list[CaseFact
         for case in told
         if case.case not in copies.dropped or case.case in about
     ]
-
-
-def _without_shared_copies(cohort: Cohort, facts: Sequence[CaseFacts]) -> Cohort:
-    """Return a cohort that is not said to have several images of a patient where all but one of each are copies."""
-    if len({case.patient for case in facts}) < len(facts):
-        return cohort
-    return replace(cohort, findings=tuple(finding for finding in cohort.findings if finding.code != "LBL-SHARED"))
 
 
 def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | None]:

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 from pydicom.uid import DigitalXRayImageStorageForPresentation, generate_uid
 
 from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
-from medfl.data.quality.site_check import check_site
 from tests.data.dicom.phantom import new_object
 
 CHEST, PA, LATERAL, HAND = (
@@ -107,19 +105,3 @@ def test_images_that_do_not_differ_are_still_told(read: Any) -> None:
 def test_healthy_data_is_told_nothing(read: Any) -> None:
     cohort = read({"a": [CHEST | PA], "b": [CHEST | PA], "c": [PA]})
     assert told(cohort, "LBL-SHARED") == told(cohort, "IMG-MIXED") == ""
-
-
-@pytest.mark.parametrize(("number", "several"), [(1, False), (2, True)])
-def test_a_copy_that_was_saved_anew_is_no_further_image(
-    number: int, several: bool, read: Any, tmp_path: Path, make_site: Any, make_study: Any
-) -> None:
-    read({"a": [CHEST] * (number + 1), "b": [CHEST]})
-    root = tmp_path / "data"
-    first, copy = (pydicom.dcmread(root / f"a-{k}.dcm") for k in (0, 1))
-    copy.PixelData = first.PixelData
-    copy.save_as(root / "a-1.dcm", enforce_file_format=True)
-    kind = {"task__kind": "classification", "task__classes": "benign,malignant", "task__modality": "XR", "task__dimension": 2}
-    check, _ = check_site(make_site(root, layout="dicom"), make_study(**kind))
-    codes = [finding.code for finding in check.all_findings]
-    assert "CASE-DUP" in codes
-    assert ("LBL-SHARED" in codes) == several
