@@ -15,7 +15,7 @@ Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
 Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
-BLOCK = 65536  # elements: a block and its buffer stay in the second-level cache
+BLOCK = 131072  # elements: a block and its buffer stay in the second-level cache
 _MIN_WEIGHT, _MAX_WEIGHT = 2.0**-10, 2.0**53
 
 
