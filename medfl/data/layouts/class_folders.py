@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.mask_folders import names_images, names_masks, split_stem
-from medfl.data.layouts.shown_values import is_impersonal_value
-from medfl.data.layouts.sources import is_image_file
+from medfl.data.layouts.shown_names import is_shown_folder, is_usual_name
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.data.split_names import parse_split_name
 
 _MAX_FOLDERS, _LEAST_IMAGES = 50, 2  # more folders are patients, and so is one with a single image
@@ -31,7 +32,7 @@ def advise_on_class_folders(root: Path) -> str:
         return ""
     if any(map(names_masks, folders)):
         return _advise_on_masks(folders)
-    if not all(map(_may_be_class, folders)):
+    if not all(map(is_shown_folder, folders)):  # others may as well be patients
         return ""
     if all(map(parse_split_name, folders)):
         return "If the folders are splits, write an index.csv with the columns image, label, patient and split."
@@ -56,15 +57,11 @@ def _list_images(folder: str) -> list[str]:
     return sorted(name for name in os.listdir(folder) if is_image_file(name) and not is_hidden(name))
 
 
-def _may_be_class(name: str) -> bool:
-    """Return whether a folder is called by plain words; one with digits may as well be a patient."""
-    return names_images(name) or (is_impersonal_value(name) and not any(map(str.isdigit, name)))
-
-
 def _advise_on_masks(folders: dict[str, list[str]]) -> str:
     masks, images = ([name for name in folders if names_masks(name) == wanted] for wanted in (True, False))
     if len(masks) == len(images) == 1:
-        return f"The folder {masks[0]!r} is called like masks, not like a class: " + _ask_for_ids(folders, images[0], masks[0])
+        one = f"The folder {masks[0]!r}" if is_shown_folder(masks[0]) else "One of the two folders"
+        return f"{one} is called like masks, not like a class: {_ask_for_ids(folders, images[0], masks[0])}"
     return (
         "Some folders are called like masks, not like classes: write an index.csv with the columns image, label and patient, "
         "and in it a row for each image, with the path of its mask as its label."
@@ -72,9 +69,10 @@ def _advise_on_masks(folders: dict[str, list[str]]) -> str:
 
 
 def _ask_for_ids(folders: dict[str, list[str]], image: str, mask: str) -> str:
-    """Return how an index names pairs of files; in a folder that may be a person's, it is not named."""
+    """Return how an index names pairs of files; a folder or an ending that may be a person's is not named."""
     patterns = [_file_pattern(folders[name]) for name in (image, mask)]
-    if not all(patterns) or not _are_alike(folders[image], folders[mask]) or not _may_be_class(image):
+    shown = all(map(is_shown_folder, (image, mask))) and all(map(_is_shown_pattern, patterns))
+    if not shown or not _are_alike(folders[image], folders[mask]):
         return "write an index.csv with the columns image, label and patient, and the path of a mask as the label of its image."
     return (
         "write an index.csv with the columns id and patient, and in it a row for each pair, and set "
@@ -90,6 +88,15 @@ def _file_pattern(files: Sequence[str]) -> str:
         before, _, after = name.lower().partition(common)
         patterns.add(f"{name[: len(before)]}{{id}}{name[len(name) - len(after) :]}")
     return patterns.pop() if len(patterns) == 1 else ""
+
+
+def _is_shown_pattern(pattern: str) -> bool:
+    """Return whether files are called by their ids, a word for masks or images, and an ending that images have."""
+    before, _, after = pattern.partition("{id}")
+    word, dot, ending = after.partition(".")
+    return f"{dot}{ending}".lower() in (*NIFTI_SUFFIXES, *IMAGE_SUFFIXES) and all(
+        not part or is_usual_name(part) for part in (before, word)
+    )
 
 
 def _are_alike(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -27,10 +27,11 @@ _USUAL_COLUMNS = {
 }
 # what columns are called elsewhere, by the name that medfl knows; without blanks and signs
 _SYNONYMS = {
-    "image": "images img imagefile imagepath imagename file filename filepath path scan volume picture dicom nifti",
-    "label": "labels mask masks maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
+    "image": "images img imagefile imagepath imagename file filename filepath path scan volume picture dicom nifti "
+    "bild bilder datei dateiname bilddatei",
+    "label": "labels mask masks maske masken maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
     "category outcome befund befunde diagnose diagnosen klasse",
-    "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid mrn",
+    "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid fall mrn",
     SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname "
     "testset trainset intest intrain isval isvalid isvalidation holdout heldout isholdout external isexternal",
     ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "

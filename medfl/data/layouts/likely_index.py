@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.walk import is_hidden
-from medfl.data.layouts.columns import find_synonyms
+from medfl.data.layouts.columns import find_synonyms, show_columns
 from medfl.data.layouts.file_columns import find_kind_of_files
-from medfl.data.layouts.mask_folders import names_images, names_masks
-from medfl.data.layouts.shown_values import is_plain_value
-from medfl.data.layouts.sources import is_image_file
+from medfl.data.layouts.mask_folders import names_masks
+from medfl.data.layouts.shown_names import is_shown_folder, is_usual_name
+from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.data.layouts.table import Table, read_table
 from medfl.errors import DataError
 
@@ -22,7 +23,22 @@ _LEAST_FILES = 2  # one name may be there by chance
 _LEAST_SHARE = 0.5  # of the cells of a column that name files
 
 
-def advise_on_likely_index(root: Path, tables: Iterable[Path], may_name: Callable[[str], bool]) -> str:
+class _ImageColumn(NamedTuple):
+    """A column of image files, and the folder and ending that its cells lack."""
+
+    name: str
+    folder: str = ""
+    ending: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """How site.toml names the files."""
+        if not (self.folder or self.ending):
+            return self.name
+        return "/".join(filter(None, (self.folder, f"{{{self.name}}}{self.ending}")))
+
+
+def advise_on_likely_index(root: Path, tables: Iterable[Path]) -> str:
     """Return what to set if a table is meant to be the index; nothing where none names images.
 
     Parameters
@@ -31,8 +47,6 @@ def advise_on_likely_index(root: Path, tables: Iterable[Path], may_name: Callabl
         Data folder.
     tables : iterable of Path
         Tables in it that are not read.
-    may_name : callable
-        Returns whether the name of a table without its ending may be repeated.
     """
     files: dict[str, frozenset[str]] | None = None
     for path in tables:
@@ -43,9 +57,9 @@ def advise_on_likely_index(root: Path, tables: Iterable[Path], may_name: Callabl
             files = files if files is not None else _list_files(root)
         except (DataError, OSError):  # who reads it says what is wrong with it
             continue
-        images = dict(_find_image_columns(table, root, files))
+        images = list(_find_image_columns(table, root, files))
         if images:
-            return _describe(path, table, images, named=may_name(path.stem))
+            return _describe(path, table, images)
     return ""
 
 
@@ -63,24 +77,23 @@ def _list_files(root: Path) -> dict[str, frozenset[str]]:
     return {place: frozenset(found) for place, found in names.items()}
 
 
-def _find_image_columns(table: Table, root: Path, files: dict[str, frozenset[str]]) -> Iterator[tuple[str, str]]:
-    """Yield the columns whose cells are image files, with the pattern that makes paths of them."""
+def _find_image_columns(table: Table, root: Path, files: dict[str, frozenset[str]]) -> Iterator[_ImageColumn]:
+    """Yield the columns whose cells are image files, with what makes paths of them."""
     for column in table.columns:
         cells = {row[column].replace("\\", "/") for row in table.rows} - {""}
         if len(cells) < _LEAST_FILES or is_image_file(column):
             continue
         if find_kind_of_files(cells, root) == "image files":
-            yield column, column
+            yield _ImageColumn(column)
             continue
         for place, names in files.items():
-            before = f"{place}/" if place else ""
             if _are_among(cells, names):
-                yield column, f"{before}{{{column}}}"
+                yield _ImageColumn(column, place)
                 break
             endings = {name[name.index(".") :] for name in names}
             fitting = [ending for ending in sorted(endings) if _are_among({cell + ending for cell in cells}, names)]
             if fitting:
-                yield column, f"{before}{{{column}}}{fitting[0]}"
+                yield _ImageColumn(column, place, fitting[0])
                 break
 
 
@@ -89,18 +102,19 @@ def _are_among(cells: Collection[str], names: Collection[str]) -> bool:
     return found >= _LEAST_FILES and found > _LEAST_SHARE * len(cells)
 
 
-def _describe(path: Path, table: Table, images: dict[str, str], *, named: bool) -> str:
-    masks = [column for column in images if names_masks(column) or find_synonyms([column], "label")]
-    settings = [f'index = "{path.name}"' if named else f"index to its name ({path.suffix})"]
-    for key, columns in (("image", [column for column in images if column not in masks]), ("label", masks)):
+def _describe(path: Path, table: Table, images: Sequence[_ImageColumn]) -> str:
+    """Return the settings that name a table and its columns; what may point to a person is left for the reader to fill in."""
+    shown = show_columns(table.columns, rows=table.rows)
+    settings = [f'index = "{path.name}"' if is_usual_name(path.stem) else f"index to its name ({path.suffix})"]
+    masks = [one for one in images if names_masks(one.name) or find_synonyms([one.name], "label")]
+    for key, columns in (("image", [one for one in images if one not in masks]), ("label", masks)):
         if columns:
-            pattern = images[columns[0]]
-            settings.append(f'{key} = "{pattern}"' if _may_show(pattern, table) else f"{key} to the column with its files")
+            first = columns[0]
+            plain = shown[first.name] == first.name and _may_show(first)
+            settings.append(f'{key} = "{first.pattern}"' if plain else f"{key} to the column with its files")
     return f"A table names image files that are there: if it is the index, set {', '.join(settings)} in [data]."
 
 
-def _may_show(pattern: str, table: Table) -> bool:
-    """Return whether a pattern consists of plain words; without a header, a column is called as a cell would be."""
-    words = re.findall(r"[^\W\d_]+", pattern)
-    usual = any(find_synonyms([column], role) for column in table.columns for role in ("image", "label", "patient"))
-    return is_plain_value(" ".join(words)) and (usual or names_images(pattern) or not any(map(str.isupper, words)))
+def _may_show(column: _ImageColumn) -> bool:
+    folders = filter(None, column.folder.split("/"))
+    return all(map(is_shown_folder, folders)) and column.ending.lower() in ("", *NIFTI_SUFFIXES, *IMAGE_SUFFIXES)

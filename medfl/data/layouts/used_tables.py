@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +15,7 @@ from medfl.data.layouts.entries import CASE_COLUMN
 from medfl.data.layouts.likely_index import advise_on_likely_index
 from medfl.data.layouts.msd import DATASET_FILE
 from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column, patient_table_path
+from medfl.data.layouts.shown_names import is_usual_name
 from medfl.data.layouts.table import Table, read_table
 from medfl.data.layouts.table_files import WORKBOOKS, list_tables, table_kind
 from medfl.errors import DataError
@@ -23,17 +23,6 @@ from medfl.site import Site
 from medfl.system.text import plural
 
 SITE_FILE, BIDS_DESCRIPTION = "site.toml", "dataset_description.json"
-# words of which the name of a table may consist to be repeated: none is a name of anybody
-_WORDS_TEXT = """
-    index table tables list dataset data set metadata meta info clinical demographics cohort study studies registry
-    patient patients patienten subject subjects participant participants teilnehmer case cases faelle fälle image images
-    bilder scan scans series label labels class classes diagnosis diagnose diagnosen diagnoses annotation annotations
-    split splits train training trainset testset val validation test final fold folds mask masks segmentation liste tabelle
-    id ids key mapping map manifest results all new v
-"""
-_WORDS = frozenset(_WORDS_TEXT.split())
-_WORD = re.compile(r"[^\W\d_]+")
-_NUMBER, _DIGITS = re.compile(r"\d+"), 2
 _READS = {
     "csv": "one index, and of the tables beside it none",
     "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
@@ -135,24 +124,13 @@ def advise_on_index(site: Site, layout: str, used: Collection[str]) -> str:
     if layout not in ("folders", ""):
         return ""
     tables = [path for path in list_tables(site.root, layout) if os.fspath(path) not in used]
-    return advise_on_likely_index(site.root, tables, _is_plain)
+    return advise_on_likely_index(site.root, tables)
 
 
 def _show_names(tables: Collection[Path], root: Path) -> str:
     """Return the names of tables that may be repeated, and how many others there are by their kind."""
     kinds = {path: table_kind(path.name) for path in tables}
-    plain = [path for path, kind in kinds.items() if _is_plain(path.name[: -len(kind)])]
+    plain = [path for path, kind in kinds.items() if is_usual_name(path.name[: -len(kind)])]
     others = Counter(kind for path, kind in kinds.items() if path not in plain)
     counts = [f"{plural(count, 'other file' if plain else 'file')} {kind}" for kind, count in sorted(others.items())]
     return ", ".join([*(path.relative_to(root).as_posix() for path in plain), *counts])
-
-
-def _is_plain(stem: str) -> bool:
-    """Return whether a name consists of plain words and at most one number, of two digits: more may be a date or an id."""
-    words, numbers = _WORD.findall(stem.casefold()), _NUMBER.findall(stem)
-    return bool(words) and all(map(_is_plain_word, words)) and len(numbers) <= 1 and all(len(one) <= _DIGITS for one in numbers)
-
-
-def _is_plain_word(word: str) -> bool:
-    """Return whether a word is one of those that may be repeated, or two of them in one, as `Bilderliste`."""
-    return word in _WORDS or any(word[:end] in _WORDS and word[end:] in _WORDS for end in range(2, len(word) - 1))

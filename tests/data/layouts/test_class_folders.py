@@ -67,9 +67,19 @@ def test_folders_named_as_splits_are_no_classes(tmp_path: Path) -> None:
     assert "columns image, label, patient and split." in advise_on_class_folders(tmp_path)
 
 
-def test_a_folder_that_may_be_a_person_is_not_named(tmp_path: Path) -> None:
-    fill(tmp_path, "MUELLER/{id}.png", "masks/{id}.png")
-    assert "MUELLER" not in advise_on_class_folders(tmp_path)
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("MUELLER/{id}.png", "masks/{id}.png"),
+        ("Mueller scans/{id}.png", "masks/{id}.png"),
+        ("scans/{id}.png", "Mueller_masks/{id}.png"),
+        ("scans/{id}.Mueller.png", "masks/{id}.png"),
+        ("scans_Mueller/{id}.png", "images_Mueller/{id}.png"),
+    ],
+)
+def test_no_name_of_a_person_is_repeated(image: str, mask: str, tmp_path: Path) -> None:
+    fill(tmp_path, image, mask)
+    assert not re.search("mueller", advise_on_class_folders(tmp_path), re.IGNORECASE)
 
 
 def classes_of(root: Path, make_site: Any, make_study: Any) -> tuple[int, dict[str, int]]:

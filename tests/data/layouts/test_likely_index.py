@@ -84,17 +84,24 @@ def test_an_index_whose_paths_lack_the_folder_is_told_the_pattern(write: Writer,
 
 
 @pytest.mark.parametrize(
-    ("table", "header", "row"),
+    ("folder", "table", "header", "row"),
     [
-        ("Mueller.csv", "Bild,Fall", "Bilder/{n}.png,{c}"),  # its name may be a person's
-        ("liste.csv", "DOE^JANE,x", "Bilder/{n}.png,{c}"),
+        ("Bilder", "Mueller.csv", "Bild,Fall", "Bilder/{n}.png,{c}"),  # its name may be a person's
+        ("Bilder", "liste.csv", "DOE^JANE,x", "Bilder/{n}.png,{c}"),
+        ("Bilder", "liste.csv", "Mueller_Anna,x", "{n},{c}"),  # no header
+        ("Mueller_Anna", "liste.csv", "Bild,Befund", "{n}.png,{c}"),
+        ("P4711", "liste.csv", "Bild,Befund", "{n}.png,{c}"),
+        ("1961-03-02", "liste.csv", "Bild,Befund", "{n}.png,{c}"),
+        ("scans/Mueller_Anna", "liste.csv", "Bild,Befund", "{n},{c}"),
     ],
 )
-def test_no_name_of_a_person_is_repeated(table: str, header: str, row: str, write: Writer, make_site: Any) -> None:
-    check, _ = check_site(make_site(write("Bilder", table, header, row)))
+def test_no_name_of_a_person_or_day_is_repeated(
+    folder: str, table: str, header: str, row: str, write: Writer, make_site: Any
+) -> None:
+    check, _ = check_site(make_site(write(folder, table, header, row)))
     told = " ".join(f"{finding.what} {finding.fix}" for finding in check.all_findings)
     assert "if it is the index" in told
-    assert not re.search("Mueller|DOE", told)
+    assert not re.search("Mueller|DOE|4711|1961", told)
 
 
 @pytest.mark.parametrize(
