@@ -12,6 +12,7 @@ from medfl.data.layouts.neutral_words import NEUTRAL
 from medfl.data.layouts.structure_words import KINDS, LEVELS, NEGATIONS, PARTS, SIDES, THINGS
 
 _WORD = re.compile(r"[A-Z]{2,}[a-z]?(?![a-z])|[A-Z](?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|\d+")  # GTVp is one word
+_LETTERS = str.maketrans({"ß": "ss", "ẞ": "SS", "œ": "oe", "Œ": "Oe", "æ": "ae", "Æ": "Ae"})  # no accents in Unicode
 _ENDINGS = ("", "s", "es", "e", "n", "en")  # of plurals
 _LINKS = ("", "s", "n", "en", "er")  # between the parts of a German word: Niere-n-zyste
 _SHORTEST_PART = 3  # letters of a word within another
@@ -56,10 +57,10 @@ def name_words(text: str) -> list[str]:
 
     Examples
     --------
-    >>> name_words("desc-whiteMatter_T1w"), name_words("Läsion_GTVp")
-    (['desc', 'white', 'matter', 't', '1', 'w'], ['lasion', 'gtvp'])
+    >>> name_words("desc-whiteMatter_T1w"), name_words("Läsion_GTVp"), name_words("Gefäß_Œdème")
+    (['desc', 'white', 'matter', 't', '1', 'w'], ['lasion', 'gtvp'], ['gefass', 'oedeme'])
     """
-    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text.translate(_LETTERS)) if not unicodedata.combining(sign))
     return [word.casefold() for word in _WORD.findall(bare)]
 
 

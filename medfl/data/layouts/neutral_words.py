@@ -20,7 +20,8 @@ nativ space mni rigid affine full whole all total combined merged union multi mu
 pred prediction predicted predictions inference model nnunet unet totalsegmentator itk itksnap snap slicer mitk monai ai ki ia
 case subject sub subj patient pat pt id scan study exam session ses visit series serie slice image img volume vol data
 baseline follow followup fu time timepoint tp day week month pre post prae preop postop before after vor nach
-arterial arteriell arterielle artere portal portalvenous portalvenos portalvenoes venous venos venoes veineux delayed late early
+arterial arteriell arterielle arteriel portal portalvenous portalvenos portalvenoes venous venos venoes veineux veineuse
+delayed late early
 phase phasen phases spat spaet fruh frueh equilibrium nephrographic excretory native contrast contrastenhanced kontrast km
 ce cect ncct nonenhanced unenhanced gado gd no-contrast non-contrast non-enhanced
 ct mr mri mrt irm us xr xray pet spect cta ctp mra mrv petct dwi adc swi dce pd dti asl dsc perfusion flair stir mprage bravo

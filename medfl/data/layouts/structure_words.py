@@ -127,7 +127,7 @@ body korper koerper corps whole-body external
 """
 _INNER = """
 vessel gefass gefaess vaisseau vasculature vascular gefasse gefaesse
-artery arterie arteries arterien
+artery arterie arteries arterien artere arteres
 coronary coronaries coronary-artery coronary-arteries
 lad
 rca
