@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from medfl.data.findings import Finding
 from medfl.data.patient_ids import split_issuer
+from medfl.data.spelling import is_blank
 
 _MIN_SHARED_EXAMS = 10  # examinations with one id, from which on they are many for one person
 _MIN_CONSTANT_EXAMS = 3  # likewise, when there are no others
 _NEARLY_ALL = 0.9  # share of the examinations
-# what programs and people write where they know no id, or must not tell it
+# what programs and people write where they know no id, or must not tell it; beside what is a blank everywhere
 _PLACEHOLDER = re.compile(
-    r"\W*|nan|none|null|nil|na|#?n[./ ]a\.?|#n/?[av]|not (available|applicable|known)|no[ _-]?(id|name)|x{3,}|"
+    r"(nil|n ?a|not (available|applicable|known)|no ?(id|name)|x{3,}|"
     r"anon(ym(e|ous|i[sz]ed|isiert|is[ée]e?)?)?|"
-    r"de-?identified|unknown|unbekannt|inconnu|desconocid[oa]|sconosciut[oa]|undefined|missing|removed|redacted|unnamed",
+    r"de ?identified|unknown|unbekannt|inconnu|desconocid[oa]|sconosciut[oa]|undefined|missing|removed|redacted|unnamed)( \1)*",
     re.IGNORECASE,
 )
+_ERROR = re.compile(r"#[\w/. ]+[!?]|#n/?[av]", re.IGNORECASE)  # of a spreadsheet: #REF!, #NAME?, #NV
 
 
+@lru_cache(maxsize=4096)  # every slice of a series asks
 def is_placeholder(patient: str) -> bool:
     """Return whether an id names nobody: strangers who share it are not one patient.
 
@@ -30,10 +34,12 @@ def is_placeholder(patient: str) -> bool:
 
     Examples
     --------
-    >>> is_placeholder("Anonymous"), is_placeholder("NaN"), is_placeholder("anna")
+    >>> is_placeholder("Anonymous^^"), is_placeholder("<NA>"), is_placeholder("anna")
     (True, True, False)
     """
-    return _PLACEHOLDER.fullmatch(split_issuer(patient)[0].strip()) is not None
+    text = split_issuer(patient)[0].strip()
+    words = " ".join(re.findall(r"[^\W_]+", text))
+    return is_blank(words) or bool(_PLACEHOLDER.fullmatch(words) or _ERROR.fullmatch(text))
 
 
 def find_constant_ids(exams: Mapping[str, set[str]]) -> set[str]:

@@ -136,7 +136,18 @@ def test_placeholders_in_an_index_are_no_id(tmp_path: Path, make_site: SiteMaker
     assert len(cohort.cases) == 1
 
 
-IDS = ["Nanna", "anna", "0", "007", "NA12", "known", "Anonymous001", "anonym_3", "ANON-17", "NV"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("<NA>", "NaT", "-nan", "(null)", "__", "N_A", "not_available", "no_name", "De_Identified", "xxx-xxx"),
+        *("#REF!", "#NV", "Anonymous^^", "UNKNOWN^UNKNOWN", "'unknown'"),
+    ],
+)
+def test_signs_around_and_between_words_make_no_id_of_a_placeholder(text: str) -> None:
+    assert is_placeholder(text)
+
+
+IDS = ["Nanna", "anna", "0", "007", "NA12", "known", "Anonymous001", "anonym_3", "ANON-17", "NV", "NA_1", "no-1", "#17"]
 
 
 @pytest.mark.parametrize("text", [*IDS, "patient 1"])
