@@ -12,7 +12,7 @@ from typing import Literal
 from medfl.data.quality.dataset_names import read_declared_modality
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.errors import ConfigError, DataError, EngineError, Problem
-from medfl.runs.history import read_history
+from medfl.runs.history import HistoryTail
 from medfl.runs.run_folder import busy_error, new_run_name
 from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
@@ -104,11 +104,12 @@ class SimulatedRun:
 
     @contextmanager
     def _history_explains(self) -> Iterator[None]:
-        """Give the reason that the history of the run has for a failure that Ray's side cannot explain."""
+        """Give the reason that the history has for a failure that Ray's side cannot explain, unless of an earlier attempt."""
+        tail = HistoryTail(self.run, skip_past=True)
         try:
             yield
         except EngineError as error:
-            end = next(reversed(read_history(self.run)), {})
+            end = next(reversed(tail.read_new()), {})
             if error.code != "RAY-FAILED" or end.get("event") != "end":
                 raise
             raise EngineError("RAY-FAILED", f"the run under Ray failed: {end.get('reason', '')}") from None

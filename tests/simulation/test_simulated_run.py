@@ -17,7 +17,7 @@ import pytest
 
 from medfl.errors import ConfigError, EngineError, MedflError, RunError
 from medfl.runs import checkpoint_files
-from medfl.runs.history import read_history
+from medfl.runs.history import HISTORY_FILE, History, read_history
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
 
 
@@ -162,6 +162,26 @@ def test_without_a_quorum_every_hospital_is_needed_and_the_cause_is_named(
     with pytest.raises(MedflError, match=missing):
         simulation.start(workers=2)
     assert read_history(simulation.run)[-1]["status"] == "failed"
+
+
+@pytest.mark.parametrize(("new", "told"), [([], "Flower ended the run"), (["disk is full"], "under Ray failed: disk is full")])
+def test_a_failure_under_ray_is_explained_by_this_attempt_and_not_by_an_earlier_one(
+    new: list[str], told: str, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulation = plan(nodule_study, nodule_hospitals, tmp_path / "runs")
+    simulation.run.mkdir(parents=True)
+    history = History(simulation.run / HISTORY_FILE)
+    history.append({"event": "end", "status": "failed", "reason": "earlier"})
+
+    def fail(*_: object, **__: object) -> None:
+        for reason in new:
+            history.append({"event": "end", "status": "failed", "reason": reason})
+        raise EngineError("RAY-FAILED", "Flower ended the run.")
+
+    monkeypatch.setattr("medfl.simulation.simulated_run.run_ray", fail)
+    with pytest.raises(EngineError, match=told) as failed:
+        simulation.start("ray")
+    assert "earlier" not in str(failed.value)
 
 
 def test_data_without_a_hospital_is_refused_before_anything_starts(nodule_study: Path, tmp_path: Path) -> None:
