@@ -174,10 +174,11 @@ def _personal_sentences(data: ReportData) -> Iterator[str]:
     else:
         gains = [personal - shared for _, (personal, shared, _) in pairs]
         patients = plural(sum(p.patients for p, _ in pairs), "test patient")
-        ends = f"{format_difference(min(gains))} to {format_difference(max(gains))}"
+        bound = format_error(max(error for _, (*_, error) in pairs), 2)
+        exact = f", each up to {bound} from its bins" if bound else ""
         yield (
-            f"Personal models minus the shared one, each on its hospital’s own patients: {ends} at {len(pairs)} hospitals "
-            f"({patients})."
+            f"Personal models minus the shared one, each on its hospital’s own patients: {format_difference(min(gains))} to "
+            f"{format_difference(max(gains))} at {len(pairs)} hospitals ({patients}{exact})."
         )
     if data.study.local_layers:
         yield (

@@ -150,6 +150,14 @@ def test_the_shared_and_the_personal_models_stand_side_by_side(make: Make) -> No
     assert data.overall_personal_test.patients == 12 + 13 + 14
 
 
+@pytest.mark.parametrize(("kind", "exact"), [("segmentation", True), ("classification", False)])
+def test_a_range_of_differences_says_how_exact_they_are(make: Make, kind: str, exact: bool) -> None:
+    run = personal_run(make, kind, "no,yes", dict.fromkeys("abcd", (0.6, 0.65)))
+    (sentence,) = (s for s in verdict_sentences(read_report_data(run)) if s.startswith("Personal models minus"))
+    assert "at 4 hospitals (54 test patients" in sentence
+    assert bool(re.search(r", each up to ±0\.\d\d from its bins\)", sentence)) is not exact
+
+
 def test_the_report_says_that_the_shared_model_lacks_local_layers(make: Make) -> None:
     skills = dict.fromkeys("abcde", (0.4, 0.8))
     run = personal_run(make, "segmentation", "background,tumour", skills, strategy={"name": "fedbn"})
