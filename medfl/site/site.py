@@ -16,10 +16,10 @@ from medfl.schema import NameMap, Section, Strings, read_section
 from medfl.site.federation_settings import SiteFederation
 from medfl.site.pacs import Pacs
 from medfl.site.policy import Policy
-from medfl.study.class_names import are_distinct
 from medfl.study.image_conditions import ImageConditions
 from medfl.study.sections import NotNegative, Positive
 from medfl.system.files import write_file
+from medfl.system.spelling import are_distinct
 
 SECRET_BYTES = 32
 CLIENT_ENTRY_POINTS = "medfl.clients"  # group of entry points in which installed packages offer client algorithms

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
-from medfl.study.class_names import are_distinct, is_number
 from medfl.study.image_conditions import ImageConditions
 from medfl.study.windows import Window
+from medfl.system.spelling import are_distinct, parse_whole_number
 
 Kind = Literal["segmentation", "classification"]
 Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
@@ -85,7 +85,7 @@ class Task(Section):
         if self.kind == "segmentation" and len(self.classes) > MAX_MASK_CLASSES:
             limit = f"a mask holds at most {MAX_MASK_CLASSES}, the background among them"
             raise ValueError(f"'classes' names {len(self.classes)} classes, and {limit}; leave out or join some")
-        if self.labels == "positions" and any(map(is_number, self.classes)):
+        if self.labels == "positions" and any(parse_whole_number(name) is not None for name in self.classes):
             raise ValueError("labels = 'positions' needs 'classes' that are no numbers: a number would be a name, too")
         if self.labels == "positions" and self.kind == "segmentation":
             raise ValueError("labels = 'positions' is for classification: values of masks are positions as it is")

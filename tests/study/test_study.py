@@ -132,6 +132,7 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("task.classes", "1,1.0", "names one class twice"),
         ("task.classes", "0,02,2", "names one class twice"),
         ("task.classes", "Grade  1,grade 1", "names one class twice"),
+        ("task.classes", "liver,liver\u200b", "names one class twice"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
