@@ -45,6 +45,5 @@ def check_size(study: Study) -> None:
         ``NET-TOO-DEEP``.
     """
     if size := study.training.patch or study.preprocessing.size:
-        with torch.device("meta"):
-            net = build_network(study).train()
-            forward(net, torch.empty(study.training.batch_size, study.task.channel_count, *size))
+        net = build_network(study).train().to("meta")  # built first: some networks need values while they are built
+        forward(net, torch.empty(study.training.batch_size, study.task.channel_count, *size, device="meta"))
