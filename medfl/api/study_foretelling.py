@@ -25,13 +25,22 @@ def require_trainable(study: Study) -> None:
     ConfigError
         With the key of the size.
     """
-    from medfl.clients.training.forward import check_size  # needs torch
+    if not _may_be_too_small(study):
+        return
+    from medfl.clients.training.forward import check_size  # needs torch and MONAI, which take seconds to import
 
     try:
         check_size(study)
     except TrainingError as error:
         key = "training.patch" if study.training.patch else "preprocessing.size"
         raise ConfigError([Problem(STUDY_FILE, key, error.what, error.fix)]) from None
+
+
+def _may_be_too_small(study: Study) -> bool:
+    """Return whether only the network itself can tell: not if its deepest level surely has more than one voxel."""
+    size = study.training.patch or study.preprocessing.size
+    divisors = study.network.divisors(len(size))  # all 1 where a network takes any size
+    return bool(size) and (max(divisors) == 1 or all(side <= divisor for side, divisor in zip(size, divisors, strict=True)))
 
 
 def foretell_policy(site: Site, study: Study) -> Iterator[str]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import medfl
+from medfl.api.study_foretelling import require_trainable
 from medfl.errors import ConfigError
+from medfl.testing.sites import make_study
+
+HIPPOCAMPUS = Path(__file__).parents[2] / "sample_configs" / "hippocampus"
 
 
 def test_images_too_small_for_the_network_are_refused_before_anything_runs(nodule_study: Path) -> None:
@@ -19,6 +26,19 @@ def test_images_too_small_for_the_network_are_refused_before_anything_runs(nodul
     assert problem.key == "preprocessing.size"
     assert "at a size of 4x4 the deepest level of the network is a single voxel" in problem.what
     assert "Enlarge training.patch or preprocessing.size" in problem.fix
+
+
+@pytest.mark.parametrize(("patch", "is_refused"), [("8,16", False), ("8,8", True)])
+def test_a_patch_is_refused_where_the_deepest_level_is_a_single_voxel(patch: str, is_refused: bool) -> None:
+    study = make_study(training={"patch": patch}, network={"name": "unet", "channels": "4,8,8,8"})
+    with pytest.raises(ConfigError, match=r"training\.patch") if is_refused else nullcontext():
+        require_trainable(study)
+
+
+def test_a_study_is_checked_without_torch_where_its_network_need_not_be_built() -> None:
+    code = f"import sys, medfl; medfl.open_study({str(HIPPOCAMPUS)!r}).check().foretell(); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_policies_of_sites_refuse_and_hide_is_foretold(nodule_study: Path, nodule_hospitals: Path) -> None:
