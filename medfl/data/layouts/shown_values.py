@@ -29,7 +29,6 @@ _PRIVATE_PARTS = re.compile(
     re.IGNORECASE,
 )
 _CODE = re.compile(r"[A-Z0-9]{1,4}")  # F, PA, T2; a word of more capitals may be a surname
-_LOWER_CASE = re.compile(r"[^A-ZÄÖÜ\s][^A-ZÄÖÜ]*")
 _MAX_LENGTH, _MAX_WORDS = 40, 4
 _PLAIN = re.compile(r"[\w+<>=-][\w .+<>=%|&()-]*")
 _DIGITS = re.compile(r"\d{5}")  # a day, a number of a patient or of an examination
@@ -72,14 +71,16 @@ def is_plain_value(text: str) -> bool:
 def is_impersonal_value(text: str) -> bool:
     """Return whether a plain value can hardly be a person's name, so that it may be repeated whatever its column is called.
 
-    Numbers, words without capitals, and short codes; of a label that the site has named, any plain value is a class.
+    Numbers, words in small letters, and short codes; of a label that the site has named, any plain value is a class. In
+    scripts without small letters, as Chinese and Arabic, nothing tells a name from another word.
 
     Examples
     --------
-    >>> is_impersonal_value("benign"), is_impersonal_value("PA"), is_impersonal_value("Mueller")
-    (True, True, False)
+    >>> is_impersonal_value("benign"), is_impersonal_value("PA"), is_impersonal_value("Mueller"), is_impersonal_value("王伟")
+    (True, True, False, False)
     """
-    return is_plain_value(text) and bool(_CODE.fullmatch(text) or _LOWER_CASE.fullmatch(text))
+    small = all(letter.islower() for letter in text if letter.isalpha())
+    return is_plain_value(text) and (small or _CODE.fullmatch(text) is not None)
 
 
 def names_person(name: str) -> bool:
