@@ -8,12 +8,12 @@ from pathlib import Path
 from medfl.data.dicom.codecs import is_truncated
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.pixels import open_decoder, read_dataset, truncated_error
-from medfl.data.dicom.stored_values import FrameDecoder
 from medfl.data.image_files import IMAGE_SUFFIXES, read_image
-from medfl.data.library_output import silence_libraries
+from medfl.data.library_output import library_errors_as, silence_libraries
 from medfl.data.nifti import read_nifti_values
 from medfl.errors import DataError
 from medfl.site import SiteData
+from medfl.system.memory import is_out_of_memory
 
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _DAMAGES = (  # codes by which a file is damaged, rather than of another kind than the study asks for
@@ -55,8 +55,8 @@ def _read_alone(path: Path, settings: SiteData) -> str:
         return error.code
     except OSError:
         return "IMG-READ"
-    except Exception:  # a library failed on what it holds
-        return "FILE-DAMAGED"
+    except Exception as error:  # a library failed on what it holds, unless memory was lacking: that is no fault of the file
+        return "" if is_out_of_memory(error) else "FILE-DAMAGED"
     return ""
 
 
@@ -69,13 +69,5 @@ def _read_dicom(path: Path, settings: SiteData) -> None:
     elif header.text("Rows"):
         decoder = open_decoder(dataset)
         for frame in range(header.frame_count):
-            _decode(decoder, frame)
-
-
-def _decode(decoder: FrameDecoder, frame: int) -> None:
-    try:
-        decoder.decode(frame)
-    except (DataError, MemoryError):
-        raise
-    except Exception:  # a decoder failed on damaged pixels
-        raise truncated_error(1) from None
+            with library_errors_as(lambda: truncated_error(1)):
+                decoder.decode(frame)
