@@ -25,6 +25,13 @@ _USUAL_COLUMNS = {
     SPLIT_COLUMN,
     ANNOTATED_COLUMN,
 }
+# columns that say of one split whether an image is in it; not `test` alone, which may be a test of a patient
+SPLIT_FLAGS = {
+    f"{start}{word}{end}": split
+    for split, words in {"train": "train training", "validation": "val validation", "test": "test testing"}.items()
+    for word in words.split()
+    for start, end in (("is", ""), ("in", ""), ("", "set"))
+}
 # what columns are called elsewhere, by the name that medfl knows; without blanks and signs
 _SYNONYMS = {
     "image": "images img imagefile imagepath imagename file filename filepath path scan volume picture dicom nifti "
@@ -32,8 +39,8 @@ _SYNONYMS = {
     "label": "labels mask masks maske masken maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
     "category outcome befund befunde diagnose diagnosen klasse",
     "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid fall mrn",
-    SPLIT_COLUMN: "splits set subset partition fold folds istest test istrain istraining traintest datasplit splitname "
-    "testset trainset intest intrain isval isvalid isvalidation holdout heldout isholdout external isexternal",
+    SPLIT_COLUMN: "splits set subset partition fold folds test traintest datasplit splitname isvalid holdout heldout isholdout "
+    f"external isexternal {' '.join(SPLIT_FLAGS)}",
     ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "
     "labelledclasses labeledclasses",
 }

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from medfl.data.findings import Finding
-from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_synonyms, has_column, show_columns
+from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, SPLIT_FLAGS, find_synonyms, has_column, show_columns
 from medfl.data.layouts.table import Table, holds_splits, holds_splits_among_others, pattern_columns
 from medfl.data.spelling import fold_column, fold_name
 from medfl.data.split_names import parse_split_name
 from medfl.site import SiteData
 
 _DRAWN = "medfl draws the splits itself."
-_FLAGS = {  # columns that say of one split whether an image is in it; `test` alone may be a test of a patient
-    f"{start}{word}{end}": split
-    for split, words in {
-        "train": ("train", "training"),
-        "validation": ("val", "validation"),
-        "test": ("test", "testing"),
-    }.items()
-    for word in words
-    for start, end in (("is", ""), ("in", ""), ("", "set"))
-}
 _YES, _NO = {"1", "1.0", "true", "yes", "y", "ja", "j", "x"}, {"0", "0.0", "false", "no", "n", "nein"}
 _TO_SPLIT = "Call it 'split', with train, validation or test in each row, if its splits are to be used."
 
@@ -50,9 +40,7 @@ def unread_column_warnings(table: Table, settings: SiteData) -> list[Finding]:
             what = f"{_name(shown, holding)} holds train, validation or test, and is not called 'split': {_DRAWN}"
             warnings.append(Finding.warning("SPLIT-UNREAD", what, _TO_SPLIT))
         elif named := find_synonyms(rest, SPLIT_COLUMN):
-            what = (
-                f"{_name(shown, named)} may say which images are for the test, and is not read: medfl draws the splits itself."
-            )
+            what = f"{_name(shown, named)} may say which images are for the test, and is not read: {_DRAWN}"
             warnings.append(Finding.warning("SPLIT-UNREAD", what, _TO_SPLIT))
     if not has_column(table.columns, ANNOTATED_COLUMN) and (named := find_synonyms(rest, ANNOTATED_COLUMN)):
         what = f"{_name(shown, named)} may say which classes were looked for, and is not read."
@@ -68,16 +56,14 @@ def _contradiction_warnings(table: Table, rest: Collection[str], shown: Mapping[
         return []
     warnings = []
     for column in rest:
-        if column == split:
+        if column == split or not (fold_column(column) in SPLIT_FLAGS or holds_splits(table, column)):
             continue
         count = sum(_contradict(column, row[column], parse_split_name(row[split])) for row in table.rows)
-        meant = holds_splits(table, column) or fold_column(column) in _FLAGS
-        if meant and count:
+        if count:
             where = f"in {count} of {len(table.rows)} rows"
             what = f"{_name(shown, [column])} contradicts the column 'split' {where}, and is not read."
-            warnings.append(
-                Finding.warning("SPLIT-UNREAD", what, "Correct the column 'split' if it is wrong, or remove the other.")
-            )
+            fix = "Correct the column 'split' if it is wrong, or remove the other."
+            warnings.append(Finding.warning("SPLIT-UNREAD", what, fix))
     return warnings
 
 
@@ -85,7 +71,7 @@ def _contradict(column: str, cell: str, split: str | None) -> bool:
     """Return whether a cell says another split than one that is known; a flag says of one split whether it is that."""
     if not split:
         return False
-    flag = _FLAGS.get(fold_column(column))
+    flag = SPLIT_FLAGS.get(fold_column(column))
     if flag and fold_name(cell) in _YES | _NO:
         return (fold_name(cell) in _YES) != (split == flag)
     said = parse_split_name(cell)

@@ -42,6 +42,12 @@ def test_a_row_without_a_split_contradicts_nothing() -> None:
     assert warn({"image": list("abcd"), "split": ["", "unknown", "test", "train"], "is_test": ["1", "1", "1", "0"]}) == []
 
 
+@pytest.mark.parametrize("column", ["is_test", "Testing set", "val_set", "in_validation", "inTraining", "is-train", "holdout"])
+def test_a_column_that_says_who_is_in_a_split_is_told_where_none_is_called_split(column: str) -> None:
+    (what,) = warn({"image": ["a", "b"], column: ["1", "0"]})
+    assert what.startswith(f"column {column!r} may say which images are for the test")
+
+
 def test_columns_are_called_as_in_the_description_of_the_table() -> None:
     found = warn({"Bild": list("ab"), "Aufnahme": list("cd"), "is_test": ["0", "1"]}, image="Bild")
     assert [what.partition(" may say")[0] for what in found] == ["column 'is_test'"]
