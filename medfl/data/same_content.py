@@ -43,9 +43,9 @@ class Copies:
         return {**codes, **dict.fromkeys(self.dropped - contradicted, "CASE-DUP")}
 
 
-def checksum_content(volume: Volume, label: NDArray[np.uint8] | int) -> tuple[str, str]:
-    """Return the checksums of the voxels of an image as stored, and of its mask; or its class."""
-    return _checksum(volume.array), str(label) if isinstance(label, int) else _checksum(label)
+def checksum_content(volume: Volume, label: NDArray[np.uint8] | int) -> tuple[str, str, str]:
+    """Return the checksums of the voxels of an image as stored, of its mask (or its class), and of where the voxels lie."""
+    return _checksum(volume.array), str(label) if isinstance(label, int) else _checksum(label), _checksum(volume.affine)
 
 
 def settle_copies(cases: Iterable[Case], contents: Mapping[str, Sequence[str]], *, patient_ids: bool) -> Copies:

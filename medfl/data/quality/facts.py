@@ -109,7 +109,7 @@ class CaseFacts:
     planes: tuple[PreviewPlane, ...] = ()
     annotated: tuple[int, ...] = ()
     prepared: tuple[int, ...] = ()
-    content: tuple[str, str] | tuple[()] = ()
+    content: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:

@@ -68,7 +68,7 @@ class PreparedCase:
     present : tuple of int
         Classes of the study that occur in the mask as it was read, or the one of the image.
     content : tuple of str
-        Checksums of the voxels as stored, and of the mask; or the class.
+        The result of `medfl.data.same_content.checksum_content`.
     """
 
     case: Case
@@ -139,8 +139,9 @@ class PreparedData:
 
     @property
     def digest(self) -> str:
-        """Hash of all that training and tests see of the cases: voxels, masks or classes, and splits, in their order."""
-        return hashlib.sha256(repr([(case.split, case.content) for case in self.cases]).encode()).hexdigest()
+        """Hash of all that decides what training and tests see of the cases beside the study, in their order."""
+        facts = [(case.split, case.annotated, case.content) for case in self.cases]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 class OnDiskCase(PreparedCase):
@@ -217,7 +218,7 @@ class OnDiskCase(PreparedCase):
 
     @property
     def content(self) -> tuple[str, ...]:
-        """Checksums of the voxels as stored, and of the mask; or the class."""
+        """The result of `medfl.data.same_content.checksum_content`."""
         return tuple(self._meta["content"])
 
     def _map(self, name: str) -> Array:
