@@ -13,7 +13,7 @@ from medfl.data.store.cache_key import site_root
 from medfl.site import Site
 
 USABLE = "usable"
-ASSUMED_STUDY = "survey"  # name of the study that a check without one assumes
+ASSUMED_STUDY = ""  # name of the study that a check without one assumes, which no other can have
 
 
 @dataclass(frozen=True)

@@ -146,18 +146,18 @@ def _refine_study(site: Site, cohort: Cohort, study: Study, because: str) -> tup
         why = f"column {site.data.label!r} of the index gives classes"
     else:
         why = "the labels are masks" if masks else "assumed, as no index gives classes"
-    sentences = [
-        _NO_STUDY,
-        f"{task.kind.capitalize()}: {why}.",
-        f"{'2-D: most cases are single images' if flat else '3-D: most cases are volumes'}.",
-        f"{modality}: {because}.",
-        f"Classes: {', '.join(classes)}; from {named}." if named else "Classes: unknown, since no mask could be read.",
-    ]
-    if not images and all(finding.code == "IMG-MISSING" for finding in cohort.findings if finding.case):
-        told = sentences[1::3] if task.kind == "classification" else []
-        sentences = [_NO_STUDY, "No image was found: what kind they are is not known.", *told]
+    about_kind = f"{task.kind.capitalize()}: {why}."
+    about_classes = (
+        f"Classes: {', '.join(classes)}; from {named}." if named else "Classes: unknown, since no mask could be read."
+    )
+    if images or any(finding.code != "IMG-MISSING" for finding in cohort.findings if finding.case):
+        about_dimension = f"{'2-D: most cases are single images' if flat else '3-D: most cases are volumes'}."
+        sentences = [about_kind, about_dimension, f"{modality}: {because}.", about_classes]
+    else:
+        told = [about_kind, about_classes] if task.kind == "classification" else []
+        sentences = ["No image was found: what kind they are is not known.", *told]
     sentences += [f"Channels: {', '.join(channels)}."] if len(channels) > 1 else []
-    return assumed, tuple(sentences)
+    return assumed, (_NO_STUDY, *sentences)
 
 
 def _name_channels(site: Site, images: Sequence[Source]) -> tuple[str, ...]:
@@ -206,11 +206,11 @@ def make_study(kind: str, dimension: int, modality: str, classes: tuple[str, ...
     masks = kind == "segmentation"
     named = tuple(channels) if len(channels) > 1 else 1
     values = {
-        "name": ASSUMED_STUDY,
+        "name": "assumed",
         "rounds": 1,
         "task": {"kind": kind, "dimension": dimension, "modality": modality, "classes": classes, "channels": named},
         "network": {"name": "unet" if masks else "cnn"},
         "loss": {"name": "dice-ce" if masks else "cross-entropy"},
         "preprocessing": {} if masks else {"size": (64,) * dimension},
     }
-    return Study.model_validate(values)
+    return Study.model_validate(values).model_copy(update={"name": ASSUMED_STUDY})

@@ -48,6 +48,18 @@ def test_several_labels_of_a_folder_are_listed(root: Path, save_nifti: Any, make
     ]
 
 
+def test_a_check_without_a_study_keeps_what_is_known_of_each_study(root: Path, save_nifti: Any, make_study: Any) -> None:
+    save_nifti(root / "image.nii", MASK)
+    (root / "index.csv").write_text("image,label,patient\nimage.nii,gone.nii,a\n")
+    study = make_study(name="survey")
+    before = whois(root, study)
+    assert before[0].endswith("study survey  LBL-MISSING")
+    check_site(read_site(root))
+    after = whois(root, study)
+    assert sorted(line.split("  ")[2] for line in after if line.startswith("case-")) == ["no study", "study survey"]
+    assert [line for line in before if line not in after] == []
+
+
 def test_a_missing_file_of_the_csv_index_is_named(root: Path, save_nifti: Any, make_study: Any) -> None:
     save_nifti(root / "mask.nii", MASK)
     (root / "index.csv").write_text("image,label,patient\ngone.nii,mask.nii,a\n")
