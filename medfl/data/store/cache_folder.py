@@ -14,7 +14,7 @@ import numpy as np
 
 from medfl.data.findings import Finding
 from medfl.data.store.checksums import checksum_array, checksum_facts
-from medfl.data.store.prepared_data import Array, Meta, open_array
+from medfl.data.store.mapped_arrays import Array, Meta, open_array
 from medfl.data.store.private_folder import make_private_folder, unwritable_error
 from medfl.errors import DataError, DiskFullError
 from medfl.system.files import (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.same_content import checksum_content
-from medfl.data.store.prepared_data import Array, Meta
+from medfl.data.store.mapped_arrays import Array, Meta
 from medfl.data.store.prepared_size import check_prepared_size
 from medfl.data.volume import Volume
 from medfl.site import Site

@@ -16,7 +16,8 @@ from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.cache_key import compute_cache_key, hash_values, site_root
 from medfl.data.store.case_arrays import build_case_arrays
 from medfl.data.store.digests import DigestCache
-from medfl.data.store.prepared_data import Meta, OnDiskCase, damaged_error
+from medfl.data.store.mapped_arrays import Meta, damaged_error
+from medfl.data.store.prepared_data import OnDiskCase
 from medfl.data.store.private_folder import make_private_folder
 from medfl.data.store.versions import reader_versions
 from medfl.errors import DataError

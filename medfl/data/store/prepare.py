@@ -15,8 +15,9 @@ from medfl.data.splits import assign_splits
 from medfl.data.store.cache_key import store_root
 from medfl.data.store.case_cache import CaseCache, Outcome
 from medfl.data.store.forecast import Forecast, forecast
+from medfl.data.store.mapped_arrays import Meta
 from medfl.data.store.parallel import iter_outcomes
-from medfl.data.store.prepared_data import Meta, PreparedCase, PreparedData
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study

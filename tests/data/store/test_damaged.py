@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medfl.data.cases import Case
-from medfl.data.store import prepared_data as prepared_data_module
+from medfl.data.store import mapped_arrays as mapped_arrays_module
 from medfl.data.store.cache_folder import CacheFolder
 from medfl.data.store.checksums import checksum_array
 from medfl.data.store.prepare import prepare
@@ -145,7 +145,7 @@ def test_a_file_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         checked.append(array.shape)
         return checksum_array(array)
 
-    monkeypatch.setattr(prepared_data_module, "checksum_array", compute)
+    monkeypatch.setattr(mapped_arrays_module, "checksum_array", compute)
     case = OnDiskCase(Case.without_files("case-A", "pat-A", "train"), folder.case_path("case-A", KEY), meta)
     for _ in range(3):
         assert case.image[0, 0, 0, 1] == 1
