@@ -123,3 +123,29 @@ def test_rows_with_too_many_cells_are_refused_for_they_are_shifted(tmp_path: Pat
     with pytest.raises(DataError, match=r"INDEX-FORMAT.* 1 row") as caught:
         read_table(tmp_path / "t.csv")
     assert "JANE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Export of the study\nimage,label,patient\na.png,x,1\n", 2),
+        ("Export of the study,,\nward 3,,\nimage,label,patient\na.png,x,1\n", 3),
+        ("Export of the study\nimage;label;patient\na.png;x;1\n", 2),
+        ("Export of the study\nscan,group\na.png,x\n", 2),
+        ("Export of the study,2024\nimage,label,patient\na.png,x,1\n", 2),
+        ("file,kind,note\na.png,image,mask\n", 0),
+        (",scan,group\n0,s0.png,case\n1,s1.png,control\n", 0),
+        (",scan,note\n0,case,mask\n1,image,label\n", 0),
+        ("scan,group,\ns0.png,case,\ns1.png,control,\n", 0),
+        (",scan,group,\n0,s0.png,case,\n1,mask,mask,\n", 0),
+        ("scan,group\nmask,case\nimage,control\n", 0),
+        ("image,kind\na.png,label\n", 0),
+    ],
+)
+def test_a_title_above_the_names_of_the_columns_is_named(tmp_path: Path, text: str, line: int) -> None:
+    (tmp_path / "index.csv").write_text(text)
+    if not line:
+        assert len(read_table(tmp_path / "index.csv", label="group", image="scan").rows) == text.count("\n") - 1
+        return
+    with pytest.raises(DataError, match=rf"INDEX-FORMAT.*are in line {line} of the index, below a title"):
+        read_table(tmp_path / "index.csv", label="group", image="scan")
