@@ -13,12 +13,6 @@ from medfl.errors import DataError
 from tests.data.layouts.picture_site import codes, picture_site
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 @pytest.mark.parametrize(
     ("columns", "named"),
     [

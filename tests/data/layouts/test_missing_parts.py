@@ -3,70 +3,18 @@
 from __future__ import annotations
 
 import gzip
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.uid import (
-    BasicTextSRStorage,
-    CTImageStorage,
-    EncapsulatedPDFStorage,
-    GrayscaleSoftcopyPresentationStateStorage,
-    RawDataStorage,
-    RTDoseStorage,
-    SecondaryCaptureImageStorage,
-)
 
 from medfl.data.cases import Cohort
 from medfl.data.cohort import read_cohort
-from medfl.data.layouts.missing_parts import ImagePlaces
-from medfl.data.load import load_case
-from medfl.errors import DataError
+from tests.data.layouts.dicom_export import errors, put, warnings
 
 Read = Callable[..., Cohort]
-
-
-def errors(cohort: Cohort) -> Counter[str]:
-    return Counter(finding.code for finding in cohort.findings if finding.level == "error")
-
-
-def warnings(cohort: Cohort) -> Counter[str]:
-    return Counter(finding.code for finding in cohort.findings if finding.level == "warning")
-
-
-def put(**values: Any) -> Callable[[int, Dataset], None]:
-    """Return a change that sets attributes; None deletes one."""
-
-    def change(k: int, ds: Dataset) -> None:
-        for keyword, value in values.items():
-            setattr(ds, keyword, value)
-            if value is None:
-                delattr(ds, keyword)
-
-    return change
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def read(root: Path, make_site: Any, make_study: Any) -> Read:
-    """Return a reader of the site's cohort for a study of the classes x and y; the patients are named by their order."""
-
-    def read_it(patients: str = "ab", **data: Any) -> Cohort:
-        rows = "".join(f"{name},{'xy'[n % 2]}\n" for n, name in enumerate(patients))
-        (root / "index.csv").write_text("patient,label\n" + rows)
-        study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
-        return read_cohort(make_site(root, **{"layout": "dicom", **data}), study)
-
-    return read_it
 
 
 def rewrite(path: Path, **values: Any) -> None:
@@ -229,14 +177,6 @@ def test_a_series_that_is_wholly_lost_is_told_and_costs_no_other_whose_numbers_i
     assert (len(cohort.cases), errors(cohort), warnings(cohort)) == (2, {}, {"DCM-READ": 1})
 
 
-def test_a_modality_that_says_nothing_does_not_make_an_image_disappear(root: Path, write_series: Any, read: Read) -> None:
-    write_series(root / "a", put(PatientID="a"))
-    write_series(root / "b", put(PatientID="b", Modality="OT"))
-    write_series(root / "c", put(PatientID="c", Modality=None))  # its SOP class is that of CT
-    cohort = read("abc")
-    assert (len(cohort.cases), errors(cohort)) == (2, {"DCM-HEADER": 1})
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -261,22 +201,6 @@ def test_what_else_lies_beside_slices_costs_nothing(
     assert (len(cohort.cases), errors(cohort)) == (2, {})
 
 
-def places(*names: str, unread: Iterable[str] = ()) -> ImagePlaces:
-    """Return places of images from ``path=series``."""
-
-    class Item:
-        def __init__(self, path: str) -> None:
-            self.path_text = path
-
-    images = [(Item(path), series) for path, series in (name.split("=") for name in names)]
-    return ImagePlaces(images, unread)  # type: ignore[arg-type]
-
-
-NUMBERED = places(*(f"d/IM{k:03d}={'ABC'[k // 10]}" for k in range(30) if k not in (14, 19, 20, 29)))
-MIXED = places("d/3.dcm=A", "d/1.dcm=A", "d/2.dcm=B", "d/5.dcm=B", "d/6.dcm=A", "d/scout.dcm=C")
-SPREAD = places("r/01/x1=A", "r/02/x2=A", "r/04/x4=A", "r/05/x1=B", "r/06/x2=B", "q/07/x1=C")
-
-
 @pytest.mark.parametrize("name", ["MD5SUMS", "sha256sum", "README2"])
 def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
     name: str, root: Path, write_series: Any, read: Read
@@ -286,136 +210,3 @@ def test_a_list_of_checksums_is_no_slice_though_slices_are_named_by_numbers(
             path.rename(path.with_name(f"{1000 + n}"))
         (root / patient / name).write_bytes(b"d41d8cd98f00b204e9800998ecf8427e  1000\n")
     assert not [finding for finding in read().findings if finding.code == "DCM-READ"]
-
-
-@pytest.mark.parametrize(
-    ("where", "path", "expected"),
-    [
-        (NUMBERED, "d/IM014", "B"),  # between two slices of one series
-        (NUMBERED, "d/IM019", "BC"),  # at the border of two
-        (NUMBERED, "d/IM029", "C"),
-        (NUMBERED, "d/IM014.gz", "B"),
-        (NUMBERED, "d/im014.dcm.part", "B"),
-        (NUMBERED, "d/README", ""),
-        (NUMBERED, "d/other.dcm", ""),  # named as DICOM, but like none of the three
-        (NUMBERED, "e/IM014", "B"),  # in a folder of its own, by a number that is free
-        (NUMBERED, "e/IM029", ""),  # or the first of a series of its own
-        (NUMBERED, "e/IM013", ""),
-        (NUMBERED, "e/IM099", ""),
-        (NUMBERED, "d/e/IM014", "B"),
-        (NUMBERED, "d/e/IM013", ""),
-        (NUMBERED, "d/e/other.dcm", ""),
-        (NUMBERED, "d/IM014.txt", "B"),
-        (NUMBERED, "d/IM014.xyz", "B"),
-        (NUMBERED, "d/IM014.dcm.failed", "B"),
-        (NUMBERED, "d/IM013.txt", ""),  # beside the slice that it is about
-        (NUMBERED, "d/IM014.jpg", ""),
-        (NUMBERED, "d/.IM014.Xk2pQ9", "B"),
-        (NUMBERED, "d/.IM013.Xk2pQ9", ""),
-        (NUMBERED, "e/.syncthing.IM014.tmp", "B"),
-        (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/1.2.3.8.dcm", "A"),  # named by UIDs
-        (places("a/1.2.3.7.dcm=A", "a/1.2.3.9.dcm=A", "b/2.25.77.dcm=B"), "lost/2.25.900000.dcm", ""),
-        (places("a/1=A", "a/2=A", "b/1=B", "b/2=B"), "lost/3", ""),  # any of them could go on
-        (places(*(f"p{n}/{k}=S{n}" for n in range(60) for k in (1, 2, 4))), "lost/3", ""),  # of 60 patients
-        (places("a/1=A", "a/2=A", unread=("b/1", "b/2", "b/3")), "b/3", ""),  # a series of its own
-        (places("a/1=A", "a/2=A", unread=("a/b/1", "a/b/3")), "a/b/3", ""),
-        (NUMBERED, "d/IM014.zip", ""),  # an archive of anything
-        (NUMBERED, "d/IM014.tar.gz", ""),
-        (NUMBERED, "d/IM014.dcm.zip", "B"),
-        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/1.2.840.8.zip", ""),
-        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/2024.zip", ""),
-        (places("a/1.2.840.7=A", "a/1.2.840.9=A"), "a/2024.tar.gz", ""),
-        (places("a/x.dcm=A", "a/y.dcm=A"), "a/x (1).dcm", ""),  # copies of what is there
-        (places("a/x.dcm=A", "a/y.dcm=A"), "a/x - Kopie.dcm", ""),
-        (places("a/x.dcm=A", "a/y.dcm=A"), "a/y copy 2.dcm", ""),
-        (places("a/x.dcm=A", "a/y.dcm=A"), "a/z (1).dcm", "A"),
-        (places("a/x.dcm=A", "a/x (1).dcm=A"), "a/x (2).dcm", "A"),  # as browsers number downloads of one name
-        (places("a/IM (1).dcm=A", "a/IM (2).dcm=A"), "a/IM (3).dcm", "A"),
-        (MIXED, "d/4.dcm", "AB"),  # names do not follow the series
-        (places("d/1.dcm=A", "d/2.dcm=A"), "d/other.dcm", "A"),
-        (SPREAD, "r/03/x3", "A"),
-        (SPREAD, "r/07/x1", "B"),
-        (SPREAD, "r/03/notes", ""),
-        (SPREAD, "q/08/x1", ""),  # a folder of its own beside a series that has one folder
-    ],
-)
-def test_names_and_neighbours_tell_the_series(where: ImagePlaces, path: str, expected: str) -> None:
-    assert where.find_series(path, dicom=False) == set(expected)
-
-
-def test_what_is_dicom_whatever_its_name_may_be_a_part_of_any_series_beside_it() -> None:
-    assert NUMBERED.find_series("d/other", dicom=True) == set("ABC")
-
-
-def test_an_export_with_scouts_dose_pages_and_reports_loses_no_case(root: Path, write_series: Any, read: Read) -> None:
-    for patient in "abcdef":
-        same = {"PatientID": patient, "StudyInstanceUID": f"1.2.{ord(patient)}"}
-        folder = root / patient
-        write_series(folder / "ct", put(**same), count=12)
-        write_series(folder / "scout", put(**same, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), count=2)
-        write_series(folder / "dose", put(**same, SOPClassUID=SecondaryCaptureImageStorage), count=1)
-        write_series(folder / "pet", put(**same, Modality="PT"), count=3)
-        for sop_class in (
-            *(BasicTextSRStorage, EncapsulatedPDFStorage, GrayscaleSoftcopyPresentationStateStorage, RTDoseStorage),
-            *(RawDataStorage, "1.3.12.2.1107.5.9.1"),
-        ):
-            without = {"Rows": None, "Columns": None, "PixelData": None}
-            write_series(folder / f"x{sop_class}", put(**same, **without, SOPClassUID=sop_class), count=1)
-    cohort = read("abcdef")
-    assert (len(cohort.cases), errors(cohort), warnings(cohort)) == (6, {}, {})
-    assert all(len(case.image.paths) == 12 for case in cohort.cases)
-    assert len(read("abcdef", layout="folders").cases) == 6
-
-
-def test_a_study_of_which_only_the_scout_came_is_a_case_that_is_left_out(
-    root: Path, write_series: Any, read: Read, make_site: Any, make_study: Any
-) -> None:
-    write_series(root / "a", put(PatientID="a"))
-    write_series(root / "b", put(PatientID="b", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), count=2)
-    write_series(root / "c", put(PatientID="c", SOPClassUID=SecondaryCaptureImageStorage), count=1)
-    cohort = read("abc")
-    study = make_study(task__kind="classification", task__classes="x,y", task__modality="CT")
-    codes = []
-    for case in cohort.cases:
-        try:
-            load_case(case, study, make_site(root))
-        except DataError as error:
-            codes.append(error.code)
-    assert (len(cohort.cases), sorted(codes)) == (3, ["DCM-FEW-SLICES", "DCM-SOPCLASS"])
-
-
-def test_a_short_or_damaged_series_of_the_study_does_not_pass_for_a_scout(root: Path, write_series: Any, read: Read) -> None:
-    same = {"PatientID": "a", "StudyInstanceUID": "1.2.3"}
-
-    def mixed(k: int, ds: Dataset) -> None:
-        put(**same, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER" if k else "AXIAL"])(k, ds)
-
-    write_series(root / "whole", put(**same))
-    write_series(root / "short", put(**same), count=3)
-    write_series(root / "no rows", put(**same, Rows=None, SOPClassUID=CTImageStorage), count=8)
-    write_series(root / "mixed", mixed, count=3)
-    cohort = read("a")
-    assert len(cohort.cases) == 4  # all are read, and three of them refused then
-
-
-def test_captures_may_be_the_images_of_an_x_ray_study(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
-    capture = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "CR"}
-    write_series(root / "a", put(PatientID="a", **capture), count=1)
-    write_series(
-        root / "b", put(PatientID="b", StudyInstanceUID="1.9", Modality="CR", SOPClassUID="1.2.840.10008.5.1.4.1.1.1"), count=1
-    )
-    write_series(root / "b2", put(PatientID="b", StudyInstanceUID="1.9", **capture), count=1)
-    (root / "index.csv").write_text("patient,label\na,x\nb,y\n")
-    study = make_study(task__kind="classification", task__classes="x,y", task__modality="XR", task__dimension=2)
-    assert len(read_cohort(make_site(root, layout="dicom"), study).cases) == 2  # the page beside a radiograph is none
-    assert len(read_cohort(make_site(root, layout="dicom", burned_in="allow"), study).cases) == 3
-
-
-def test_an_image_by_itself_needs_a_modality(root: Path, write_series: Any, make_site: Any, make_study: Any) -> None:
-    radiograph = "1.2.840.10008.5.1.4.1.1.1.1"
-    for patient, modality in (("a", "DX"), ("b", None), ("c", "OT")):
-        write_series(root / patient, put(PatientID=patient, Modality=modality, SOPClassUID=radiograph), count=1)
-    (root / "index.csv").write_text("patient,label\na,x\nb,y\nc,y\n")
-    study = make_study(task__kind="classification", task__classes="x,y", task__modality="XR", task__dimension=2)
-    cohort = read_cohort(make_site(root, layout="dicom"), study)
-    assert (len(cohort.cases), errors(cohort)) == (2, {"DCM-HEADER": 1})

@@ -17,12 +17,6 @@ from tests.data.layouts.picture_site import codes, picture_site
 SPLITS = ["train", "train", "test", "VAL"]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 def warn(columns: dict[str, list[str]], image: str = "image") -> list[str]:
     rows = tuple(dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
     return [warning.what for warning in unread_column_warnings(Table(tuple(columns), rows), SiteData(image=image))]
