@@ -13,7 +13,7 @@ from medfl.data.layouts.shown_names import is_shown_folder, is_usual_name
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.data.split_names import parse_split_name
 
-_MAX_FOLDERS, _LEAST_IMAGES = 50, 2  # more folders are patients, and so is one with a single image
+_MAX_FOLDERS = 50  # more are patients, and so is one with a single image
 _LEAST_SHARE = 0.5  # of the files of a folder that have one of the same name in another
 
 
@@ -23,12 +23,16 @@ def advise_on_class_folders(root: Path) -> str:
     They are not taken for classes: who the patients are would be unknown, and a folder may be one. Folders whose files have
     equal names may be images and masks, and one that is called like masks is no class.
     """
+    folders: dict[str, list[str]] = {}
     try:
-        folders = {entry.name: _list_images(entry.path) for entry in os.scandir(root) if _is_folder(entry)}
+        for entry in sorted(filter(_is_folder, os.scandir(root)), key=lambda entry: entry.name):
+            if files := _list_images(entry.path):
+                folders[entry.name] = files
+            if len(files) == 1 or len(folders) > _MAX_FOLDERS:
+                return ""
     except OSError:
         return ""
-    folders = {name: files for name, files in sorted(folders.items()) if files}
-    if not 2 <= len(folders) <= _MAX_FOLDERS or min(map(len, folders.values())) < _LEAST_IMAGES:
+    if len(folders) < 2:
         return ""
     if any(map(names_masks, folders)):
         return _advise_on_masks(folders)

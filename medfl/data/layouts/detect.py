@@ -13,6 +13,8 @@ from medfl.data.index.file_facts import may_be_dicom
 from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.bids import is_bids, list_bids
+from medfl.data.layouts.case_table import CASE_LAYOUTS
+from medfl.data.layouts.class_folders import advise_on_class_folders
 from medfl.data.layouts.csv import find_index_files, is_csv, list_csv, require_usable_index
 from medfl.data.layouts.data_sets_below import data_set_below_error
 from medfl.data.layouts.dicom import list_dicom
@@ -72,6 +74,12 @@ def list_images(site: Site, study: Study, index: FileIndex, *, inferred: bool = 
         warnings += filter(None, [unused_table_warning(site, layout, tables)])
     except OSError:
         raise _unreadable_error(site) from None
+    except DataError as error:
+        advised = error.code == "INDEX-MISSING" and site.data.layout not in CASE_LAYOUTS
+        fix = advise_on_class_folders(site.root) if advised else ""
+        if not fix:
+            raise
+        raise DataError(error.code, error.what, fix) from None
     return replace(listing, warnings=(*listing.warnings, *warnings), tables=tables)
 
 

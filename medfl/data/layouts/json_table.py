@@ -10,6 +10,7 @@ from medfl.data.spelling import strip_cell
 from medfl.errors import DataError
 
 JSON_SUFFIX = ".json"
+_WRITE_ONE = "Write one, or set 'layout' in site.toml if the folder is not described by an index."
 
 
 def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]:
@@ -29,8 +30,8 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
     """
     try:
         document = load_json(path)
-    except OSError:
-        raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", "Write one.") from None
+    except OSError as error:
+        raise open_error(error) from None
     except (ValueError, RecursionError):
         raise DataError("INDEX-FORMAT", "the index is no valid JSON, or names something twice.", "Write it again.") from None
     rows = document
@@ -42,6 +43,23 @@ def read_json_rows(path: Path, patient: str, label: str) -> list[dict[str, str]]
         what = "the index is neither a list of objects nor an object with one entry a patient."
         raise DataError("INDEX-FORMAT", what, "Write it again.")
     return [_clean_row(row) for row in rows]
+
+
+def open_error(error: OSError, file: str = "index file of the given name", fix: str = _WRITE_ONE) -> DataError:
+    """Return the error of a table or description that could not be opened: only one that is not there is missing.
+
+    Parameters
+    ----------
+    error : OSError
+        What the operating system says.
+    file : str
+        What the file is called in the message.
+    fix : str
+        What to do if it is not there.
+    """
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return DataError("INDEX-MISSING", f"the data folder has no {file}.", fix)
+    return DataError("INDEX-FORMAT", f"the {file} cannot be opened.", "Check its permissions, the disk and the network drive.")
 
 
 def load_json(path: Path) -> Any:

@@ -11,7 +11,7 @@ from medfl.data.cases import Source
 from medfl.data.findings import Finding
 from medfl.data.layouts.columns import is_misspelt
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
-from medfl.data.layouts.json_table import load_json
+from medfl.data.layouts.json_table import load_json, open_error
 from medfl.data.layouts.sources import make_source, require_inside, resolve_below
 from medfl.data.layouts.value_names import ValueNames, parse_value_names
 from medfl.data.spelling import fold_column, fold_name
@@ -129,8 +129,8 @@ def read_dataset_json(root: Path) -> dict[str, Any]:
         if not is_msd(root):  # a pipe would never end
             raise FileNotFoundError
         document = load_json(root / DATASET_FILE)
-    except OSError:
-        raise DataError("INDEX-MISSING", f"the data folder has no {DATASET_FILE}.", "Set 'layout' in site.toml.") from None
+    except OSError as error:
+        raise open_error(error, DATASET_FILE, "Set 'layout' in site.toml.") from None
     except (ValueError, RecursionError):
         what = f"{DATASET_FILE} is not valid JSON, or names something twice."
         raise DataError("INDEX-FORMAT", what, "Write it again.") from None

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.data.layouts.class_folders import advise_on_class_folders
 from medfl.data.layouts.columns import count_column_names, find_column, find_optional_column
-from medfl.data.layouts.json_table import JSON_SUFFIX, read_json_rows
+from medfl.data.layouts.json_table import JSON_SUFFIX, open_error, read_json_rows
 from medfl.data.layouts.table_text import decode_table, split_rows
 from medfl.data.spelling import fold_name, is_blank, parse_whole_number
 from medfl.data.split_names import parse_split_name
@@ -66,10 +65,8 @@ def read_table(path: Path, patient: str = "patient", label: str = "label", image
 def _read_csv(path: Path, own: Sequence[str]) -> Table:
     try:
         raw = path.read_bytes()
-    except OSError:
-        fix = advise_on_class_folders(path.parent)
-        fix = fix or "Write one, or set 'layout' in site.toml if the folder is not described by an index."
-        raise DataError("INDEX-MISSING", "the data folder has no index file of the given name.", fix) from None
+    except OSError as error:
+        raise open_error(error) from None
     header, *rows = split_rows(decode_table(raw)) or [[]]
     _refuse_titles([header, *rows[:_MAX_TITLES]], own)
     width = max([len(header), *map(len, rows)])

@@ -148,12 +148,12 @@ def test_folders_called_like_classes_get_advice(
     cohort = read_cohort(make_site(tmp_path / "data"), make_study(**flat))
     fix = next(finding.fix for finding in cohort.findings if finding.code == "IMG-MISSING" and not finding.case)
     assert ("If the 2 folders are classes" in fix) == advised
-    with pytest.raises(DataError) as caught:
-        read_cohort(
-            make_site(tmp_path / "data"), make_study(task__kind="classification", task__classes="benign,malignant", **flat)
-        )
-    assert caught.value.code == "INDEX-MISSING"
-    assert ("If the 2 folders are classes" in caught.value.fix) == advised
+    classes = make_study(task__kind="classification", task__classes="benign,malignant", **flat)
+    for named in ({}, {"index": "classes.json"}):
+        with pytest.raises(DataError) as caught:
+            read_cohort(make_site(tmp_path / "data", **named), classes)
+        assert caught.value.code == "INDEX-MISSING"
+        assert ("If the 2 folders are classes" in caught.value.fix) == advised
 
 
 def make_nnunet(folder: Path, save_nifti: Any) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from medfl.data.layouts.msd import read_dataset_json
 from medfl.data.layouts.table import fill_pattern, filter_rows, read_table
 from medfl.errors import DataError
 
@@ -97,6 +98,21 @@ def test_what_is_no_table(tmp_path: Path, text: str | None, code: str) -> None:
     with pytest.raises(DataError) as caught:
         read_table(tmp_path / "t.csv")
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("name", ["index.csv", "index.json", "dataset.json"])
+def test_a_file_that_cannot_be_opened_is_not_said_to_be_missing(
+    name: str, error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_text("{}")
+
+    def fail(path: Path) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DataError, match=r"INDEX-FORMAT.*cannot be opened"):
+        read_dataset_json(tmp_path) if name == "dataset.json" else read_table(tmp_path / name)
 
 
 def test_patterns_and_conditions(tmp_path: Path) -> None:
