@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.layouts.bids_names import DESCRIPTION_FILE, bids_suffix, split_bids_name
 from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.entries import Entry, Listing, missing_image_error, missing_label_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source
@@ -27,7 +28,7 @@ _DEFAULTS = SiteData()  # the defaults of 'image' and 'label' mean: whatever the
 
 def is_bids(root: Path) -> bool:
     """Return whether a folder is a BIDS data set."""
-    return (root / "dataset_description.json").is_file() and any(root.glob("sub-*/"))
+    return (root / DESCRIPTION_FILE).is_file() and any(root.glob("sub-*/"))
 
 
 def list_bids(site: Site, study: Study) -> Listing:
@@ -66,17 +67,13 @@ def _files_by_session(root: Path, above: str = "", *, masks: bool = False) -> de
             if (
                 path.name.startswith("sub-")
                 and path.name.endswith(NIFTI_SUFFIXES)
-                and (_suffix(path) in _MASK_SUFFIXES if masks else _suffix(path) not in _NO_IMAGES)
+                and (bids_suffix(path) in _MASK_SUFFIXES if masks else bids_suffix(path) not in _NO_IMAGES)
             ):
                 parts = path.relative_to(root).parts[:-2]
                 session = parts[-1] if parts[-1].startswith("ses-") else ""
                 subject = parts[-2] if session else parts[-1]
                 found[subject, session].append(path)
     return found
-
-
-def _suffix(path: Path) -> str:
-    return path.name.split(".")[0].split("_")[-1]
 
 
 def _find_image(files: Sequence[Path], wanted: Sequence[str]) -> Source | DataError:
@@ -106,14 +103,13 @@ def _refuse_mixed_kinds(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _kind(path: Path) -> tuple[str, ...]:
-    entities = path.name.split(".")[0].split("_")
-    return (_suffix(path), *(entity for entity in entities if entity.partition("-")[0] in _KIND_ENTITIES))
+    return (bids_suffix(path), *(entity for entity in split_bids_name(path) if entity.partition("-")[0] in _KIND_ENTITIES))
 
 
 def _find_label(files: Sequence[Path], wanted: str) -> Source | DataError:
     matching = [path for path in files if wanted == _DEFAULTS.label or _matches(path, wanted)]
     for suffix in _MASK_SUFFIXES:
-        of_kind = [path for path in matching if _suffix(path) == suffix]
+        of_kind = [path for path in matching if bids_suffix(path) == suffix]
         if len(of_kind) > 1:
             return DataError("LBL-SEVERAL", f"{len(of_kind)} masks of one session fit.", "Set 'label' in site.toml.")
         if of_kind:
@@ -130,6 +126,6 @@ def _try_source(paths: tuple[Path, ...], code: str) -> Source | DataError:
 
 
 def _matches(path: Path, pattern: str) -> bool:
-    if _suffix(path).casefold() == pattern.casefold():
+    if bids_suffix(path) == pattern.lower():
         return True
     return fnmatchcase(path.name, pattern) or fnmatchcase(path.name, f"*_{pattern}_*")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.bids import is_bids
+from medfl.data.layouts.bids_names import DESCRIPTION_FILE
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, is_msd
 from medfl.errors import DataError
@@ -14,7 +15,6 @@ from medfl.site import Site
 
 _MAX_DEPTH = 3  # folders below the data folder
 _MAX_FOLDERS = 300  # that are looked into
-_BIDS_FILE = "dataset_description.json"
 
 
 def data_set_below_error(site: Site) -> DataError | None:
@@ -48,7 +48,7 @@ def _find(site: Site) -> Iterator[str]:
 
 def _describing_file(folder: Path, site: Site) -> str:
     if is_bids(folder):
-        return _BIDS_FILE
+        return DESCRIPTION_FILE
     if is_msd(folder):
         return DATASET_FILE
     return site.data.index if find_table(folder, site.data.index).is_file() else ""

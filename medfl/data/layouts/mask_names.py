@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medfl.data.cases import Source
 from medfl.data.findings import Finding
+from medfl.data.layouts.bids_names import split_bids_name
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.named_things import ClassNames, name_words
 from medfl.data.layouts.structure_words import THINGS
@@ -71,7 +72,7 @@ def _names_of_classes(site: Site, study: Study) -> list[set[str]]:
 
 
 def _bids_words(path: Path) -> list[str]:
-    entities = (part.partition("-") for part in path.name.split(".")[0].split("_"))
+    entities = (part.partition("-") for part in split_bids_name(path))
     told = [_BIDS_LABELS.get(value, value) for key, _, value in entities if key in _BIDS_ENTITIES]
     return [word for value in told for word in name_words(value)]
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from medfl.data.findings import Finding
+from medfl.data.layouts.bids_names import bids_suffix, split_bids_name
 from medfl.data.layouts.columns import find_synonyms, has_column
 from medfl.data.layouts.entries import CASE_COLUMN
 from medfl.data.layouts.json_table import load_json
@@ -58,24 +59,19 @@ def seems_value_table(path: Path) -> bool:
 
 def speaks_of_values(path: Path) -> bool:
     """Return whether a file is called as one that says what values mean: ``desc-aseg_labels.tsv``, ``hippo_labels.csv``."""
-    bare = [part for part in split_name(path) if part not in keyed_parts(path)]
+    bare = [part for part in split_bids_name(path) if part not in keyed_parts(path)]
     words = {word for part in bare for word in re.split("[^a-z]+", part.lower())}
     return fold_column("".join(bare)) in _NAMES or bool(words & _WORDS) or path.suffix.lower() in _TEXT_ENDINGS[1:]
 
 
 def is_general(path: Path) -> bool:
     """Return whether the name of a table has nothing of a mask of BIDS."""
-    return not keyed_parts(path) and split_name(path)[-1].lower() != "dseg"
+    return not keyed_parts(path) and bids_suffix(path) != "dseg"
 
 
 def keyed_parts(path: Path) -> frozenset[str]:
     """Return the parts of a name that are written as entities of BIDS; ``label-names`` is none."""
-    return frozenset(part for part in split_name(path) if _ENTITY.fullmatch(part) and fold_column(part) not in _NAMES)
-
-
-def split_name(path: Path) -> list[str]:
-    """Return the parts of a name of BIDS."""
-    return path.name.split(".")[0].split("_")
+    return frozenset(part for part in split_bids_name(path) if _ENTITY.fullmatch(part) and fold_column(part) not in _NAMES)
 
 
 def other_table_error(ending: str) -> DataError:

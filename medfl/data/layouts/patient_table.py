@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medfl.data.findings import Finding
+from medfl.data.layouts.bids_names import PARTICIPANTS_FILE
 from medfl.data.layouts.case_table import CASE_LAYOUTS, case_of_cell, names_patients_of_cases, unread_person_warnings
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, find_column, find_optional_column, has_column
 from medfl.data.layouts.entries import CASE_COLUMN, Listing
@@ -21,7 +22,7 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-PARTICIPANTS, _PARTICIPANT = "participants.tsv", "participant_id"  # of BIDS
+_PARTICIPANT = "participant_id"  # column of BIDS
 _SUBJECT = "sub-"
 
 
@@ -59,7 +60,7 @@ class _Rows:
 
 def patient_table_path(site: Site, layout: str) -> Path:
     """Return where the table of a layout lies, or would lie: ``participants.tsv`` of BIDS, else the site's index."""
-    return find_table(site.root, PARTICIPANTS if layout == "bids" else site.data.index)
+    return find_table(site.root, PARTICIPANTS_FILE if layout == "bids" else site.data.index)
 
 
 def apply_patient_table(listing: Listing, site: Site, study: Study, layout: str) -> Listing:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medfl.data.index.walk import is_hidden
+from medfl.data.layouts.bids_names import DESCRIPTION_FILE
 from medfl.data.layouts.sources import is_image_file
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -13,18 +14,10 @@ TABLE_SUFFIXES = (
     *(".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".tsv.gz", ".json.gz", ".parquet", ".feather"),
     *(".sav", ".dta", ".sas7bdat", ".accdb", ".mdb", *WORKBOOKS),
 )
-_OTHER_SUFFIXES = (
-    ".yaml",
-    ".yml",
-    ".xml",
-    ".pkl",
-    ".pickle",
-    ".npy",
-    ".npz",
-)  # elsewhere they may be images
+_OTHER_SUFFIXES = (".yaml", ".yml", ".xml", ".pkl", ".pickle", ".npy", ".npz")  # elsewhere they may be images
 _LIST_SUFFIXES = (".txt", ".lst", ".list")
 _SUFFIXES = (*TABLE_SUFFIXES, *_OTHER_SUFFIXES, *_LIST_SUFFIXES)
-_NO_TABLES = {"dataset_description.json", "plans.json", "dataset_fingerprint.json"}  # nothing of a patient or a class
+_NO_TABLES = {DESCRIPTION_FILE, "plans.json", "dataset_fingerprint.json"}  # nothing of a patient or a class
 _PROSE = ("readme", "licen", "change", "citation", "notice", "requirements", "copying", "authors", "version")
 _PHENOTYPE = "phenotype"  # folder of BIDS with tables of what was asked and measured
 _MAX_TEXT, _MAX_WORDS = 65_536, 3  # bytes that are looked at; words of a line of a list

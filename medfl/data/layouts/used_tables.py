@@ -8,13 +8,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from medfl.data.findings import Finding
+from medfl.data.layouts.bids_names import DESCRIPTION_FILE, PARTICIPANTS_FILE
 from medfl.data.layouts.case_table import CASE_LAYOUTS
 from medfl.data.layouts.columns import ANNOTATED_COLUMN, SPLIT_COLUMN, has_column
 from medfl.data.layouts.csv import index_name
 from medfl.data.layouts.entries import CASE_COLUMN
 from medfl.data.layouts.likely_index import advise_on_likely_index
 from medfl.data.layouts.msd import DATASET_FILE
-from medfl.data.layouts.patient_table import PARTICIPANTS, patient_column, patient_table_path
+from medfl.data.layouts.patient_table import patient_column, patient_table_path
 from medfl.data.layouts.shown_names import is_usual_name
 from medfl.data.layouts.table import Table, read_table
 from medfl.data.layouts.table_files import WORKBOOKS, list_tables, table_kind
@@ -22,12 +23,12 @@ from medfl.errors import DataError
 from medfl.site import Site
 from medfl.system.text import plural
 
-SITE_FILE, BIDS_DESCRIPTION = "site.toml", "dataset_description.json"
+_SITE_FILE = "site.toml"
 _READS = {
     "csv": "one index, and of the tables beside it none",
     "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
     "msd": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
-    "bids": f"{PARTICIPANTS} with the column 'participant_id', and the tables of the values of masks",
+    "bids": f"{PARTICIPANTS_FILE} with the column 'participant_id', and the tables of the values of masks",
     "dicom": "an index with the column 'patient'",
     "folders": "an index with the column 'patient'",
 }
@@ -46,11 +47,11 @@ def find_used_tables(site: Site, layout: str) -> frozenset[str]:
         Name of its layout; empty for none that is known.
     """
     query = site.pacs.query if site.pacs else None
-    used = [site.folder / name for name in (SITE_FILE, query and query.patients, query and query.accessions) if name]
+    used = [site.folder / name for name in (_SITE_FILE, query and query.patients, query and query.accessions) if name]
     if layout in CASE_LAYOUTS:
         used.append(site.root / DATASET_FILE)
     elif layout == "bids":
-        used.append(site.root / BIDS_DESCRIPTION)
+        used.append(site.root / DESCRIPTION_FILE)
     table = site.root / index_name(site) if layout in ("csv", "") else patient_table_path(site, layout)
     if layout in ("csv", "") or _is_read(table, site, layout):
         used.append(table)
@@ -99,7 +100,7 @@ def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Find
     verb = "is" if len(tables) == 1 else "are"
     named = f"{plural(len(tables), 'table')} in the data folder {verb} not read: {_show_names(tables, site.root)}."
     what = f"{named} Layout {layout} reads {_READS[layout]}."
-    into = PARTICIPANTS if layout == "bids" else "the index (data.index in site.toml)"
+    into = PARTICIPANTS_FILE if layout == "bids" else "the index (data.index in site.toml)"
     fix = (
         advise_on_index(site, layout, used)
         or f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."

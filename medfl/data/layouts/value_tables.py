@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.layouts.bids_names import bids_entities, bids_suffix
 from medfl.data.layouts.columns import find_column
 from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.json_table import load_json
@@ -20,7 +21,6 @@ from medfl.data.layouts.other_value_tables import (
     other_table_error,
     seems_value_table,
     speaks_of_values,
-    split_name,
 )
 from medfl.data.layouts.sources import require_inside
 from medfl.data.layouts.table import read_table
@@ -88,7 +88,7 @@ def _refuse_unnamed(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _is_dseg(mask: Source) -> bool:
-    return mask.kind == "nifti" and _suffix(mask.paths[0]) == "dseg"
+    return mask.kind == "nifti" and bids_suffix(mask.paths[0]) == "dseg"
 
 
 class _ValueTables:
@@ -119,15 +119,15 @@ class _ValueTables:
 
     def _first(self, mask: Path, ending: str, read: Callable[[Path], ValueNames | DataError]) -> ValueNames:
         """Return what the nearest file says that says something."""
-        entities = _entities(mask)
+        entities = bids_entities(mask)
         for folder in self._above(mask):
-            files = [path for path in self._files(folder) if path.name.lower().endswith(ending) and _suffix(path) == "dseg"]
-            fitting = [path for path in files if _entities(path) <= entities]
+            files = [path for path in self._files(folder) if path.name.lower().endswith(ending) and bids_suffix(path) == "dseg"]
+            fitting = [path for path in files if bids_entities(path) <= entities]
             for path in fitting:
                 require_inside(self._root, path)
             telling = [path for path in fitting if read(path)]
-            most = max((len(_entities(path)) for path in telling), default=0)
-            nearest = [path for path in telling if len(_entities(path)) == most]
+            most = max((len(bids_entities(path)) for path in telling), default=0)
+            nearest = [path for path in telling if len(bids_entities(path)) == most]
             if len(nearest) > 1:
                 what = f"{len(nearest)} tables in one folder say what the values of the mask mean."
                 raise DataError("LBL-TABLE", what, "Keep the one that is meant.")
@@ -153,10 +153,10 @@ class _ValueTables:
 
     def _near(self, mask: Path) -> Iterator[Path]:
         """Yield tables of BIDS near a mask, but for those of another patient or visit."""
-        own = {part.partition("-")[0]: part for part in _entities(mask)}
+        own = {part.partition("-")[0]: part for part in bids_entities(mask)}
         for folder in self._above(mask):
             for path in self._files(folder):
-                named = {part.partition("-")[0]: part for part in _entities(path)}
+                named = {part.partition("-")[0]: part for part in bids_entities(path)}
                 same = all(own[key] == named[key] for key in ("sub", "ses") if key in named and key in own)
                 if same and _is_of_bids(path):
                     yield path
@@ -164,14 +164,14 @@ class _ValueTables:
     def _names_no_mask(self, table: Path) -> bool:
         """Return whether a table says what values mean, and there is no mask in its folder or below that it is about."""
         told = self._table(table) if table.name.lower().endswith(VALUE_TABLE) else self._sidecar(table)
-        masks = (path for path in table.parent.rglob("*_dseg.nii*") if _entities(table) <= _entities(path))
+        masks = (path for path in table.parent.rglob("*_dseg.nii*") if bids_entities(table) <= bids_entities(path))
         return bool(told) and next(masks, None) is None
 
     def _others(self, mask: Path) -> Iterator[Path]:
         """Yield files of other names near a mask that may be tables of values."""
         for folder in self._above(mask):
             for path in self._files(folder):
-                if not _is_of_bids(path) and keyed_parts(path) <= _entities(mask):
+                if not _is_of_bids(path) and keyed_parts(path) <= bids_entities(mask):
                     yield path
 
     def _above(self, mask: Path) -> list[Path]:
@@ -239,17 +239,7 @@ def _list_files(folder: Path) -> list[Path]:
 
 
 def _is_of_bids(path: Path) -> bool:
-    return path.name.lower().endswith((VALUE_TABLE, _SIDECAR)) and _suffix(path) == "dseg"
-
-
-def _suffix(path: Path) -> str:
-    """Return the suffix of a BIDS name, its last part: ``dseg``."""
-    return split_name(path)[-1].lower()
-
-
-def _entities(path: Path) -> frozenset[str]:
-    """Return the entities of a BIDS name: ``sub-01``, ``desc-aseg``."""
-    return frozenset(split_name(path)[:-1])
+    return path.name.lower().endswith((VALUE_TABLE, _SIDECAR)) and bids_suffix(path) == "dseg"
 
 
 def _table_error(why: str) -> DataError:

@@ -12,6 +12,7 @@ from medfl.data.cases import Source
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
 from medfl.data.layouts import msd
+from medfl.data.layouts.bids_names import DESCRIPTION_FILE, PARTICIPANTS_FILE
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, read_dataset_json, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
@@ -31,7 +32,7 @@ _MAX_LENGTH = 40  # characters of a name
 
 def read_index_classes(site: Site) -> tuple[str, ...]:
     """Return the different class texts of the site's index, sorted; none when its label column holds something else."""
-    index, bids = (find_table(site.root, name) for name in (site.data.index, "participants.tsv"))
+    index, bids = (find_table(site.root, name) for name in (site.data.index, PARTICIPANTS_FILE))
     try:
         table = read_table(index) if index.is_file() else read_table(bids)
         texts = [text.strip() for text in get_column(filter_rows(table, site.data.where), site.data.label)]
@@ -51,7 +52,7 @@ def read_stated_modality(root: Path) -> tuple[Modality, str] | None:
         return "CT", f"{DATASET_FILE} says so"
     if any(word in words for word in ("MR", "T1", "T2", "FLAIR", "ADC")):
         return "MR", f"{DATASET_FILE} says so"
-    if (root / "dataset_description.json").is_file():
+    if (root / DESCRIPTION_FILE).is_file():
         return "MR", "the folder is a BIDS data set with anatomical images"
     return None
 

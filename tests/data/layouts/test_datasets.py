@@ -115,3 +115,15 @@ def test_bids_tables_name_values_and_leave_classes_open(
     np.testing.assert_array_equal(masks["sub-1"], 1 - MASK)  # its own table wins
     classes = make_study(task__kind="classification", task__classes="control,ad")
     assert codes(read_cohort(make_site(root, label="diagnosis"), classes)) == {"LBL-MISSING": 1}
+
+
+@pytest.mark.parametrize("suffix", ["DSEG", "Mask"])
+def test_a_mask_of_bids_in_capitals_is_no_image(
+    suffix: str, tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any
+) -> None:
+    root = tmp_path / "data"
+    save_nifti(root / "sub-1/anat/sub-1_T1w.nii.gz", BOX)
+    save_nifti(root / f"sub-1/anat/sub-1_{suffix}.nii.gz", MASK)
+    (root / "dataset_description.json").write_text("{}")
+    (case,) = read_cohort(make_site(root), make_study()).cases
+    assert case.label is not None
