@@ -35,6 +35,7 @@ from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.mask_folders import find_masks_as_classes
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
+    CSV_SUFFIXES,
     Table,
     count_blank_rows,
     fill_pattern,
@@ -48,7 +49,6 @@ from medfl.errors import DataError
 from medfl.site import Site, SiteData
 from medfl.study import Study
 
-_TABLE_SUFFIXES = (".csv", ".tsv")
 _ROOT_FOLDER = "."  # where the series is named, its folder need not be
 
 
@@ -63,7 +63,7 @@ def find_index_files(site: Site) -> list[str]:
     """Return the tables in the data folder that give images, where the site names none and there is none of the usual name."""
     if site.data.index != SiteData().index:
         return []
-    tables = [path for path in site.root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES and not is_hidden(path.name)]
+    tables = [path for path in site.root.iterdir() if path.suffix.lower() in CSV_SUFFIXES and not is_hidden(path.name)]
     return sorted(path.name for path in tables if _has_image_columns(path, site, damaged=False))
 
 

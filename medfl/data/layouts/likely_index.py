@@ -14,10 +14,9 @@ from medfl.data.layouts.file_columns import find_kind_of_files
 from medfl.data.layouts.mask_folders import names_masks
 from medfl.data.layouts.shown_names import is_shown_folder, is_usual_name
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
-from medfl.data.layouts.table import Table, read_table
+from medfl.data.layouts.table import CSV_SUFFIXES, Table, read_table
 from medfl.errors import DataError
 
-TABLE_SUFFIXES = (".csv", ".tsv")
 _MAX_FOLDERS = 50  # folders in which pictures of a table are looked for
 _LEAST_FILES = 2  # one name may be there by chance
 _LEAST_SHARE = 0.5  # of the cells of a column that name files
@@ -50,7 +49,7 @@ def advise_on_likely_index(root: Path, tables: Iterable[Path]) -> str:
     """
     files: dict[str, frozenset[str]] | None = None
     for path in tables:
-        if path.suffix.lower() not in TABLE_SUFFIXES:
+        if path.suffix.lower() not in CSV_SUFFIXES:
             continue
         try:
             table = read_table(path)

@@ -41,7 +41,8 @@ def seems_value_table(path: Path) -> bool:
     """
     called = speaks_of_values(path)
     try:
-        data = path.read_bytes()[:_MAX_TEXT]
+        with path.open("rb") as file:
+            data = file.read(_MAX_TEXT)
         if not data.strip(b"\xef\xbb\xbf\0 \t\r\n"):
             return False
         if path.suffix.lower() == ".json":

@@ -16,6 +16,7 @@ from medfl.data.split_names import parse_split_name
 from medfl.errors import DataError
 
 Row = dict[str, str]
+CSV_SUFFIXES = (".csv", ".tsv")
 _MAX_TITLES = 10  # lines that may stand above a header
 _SHORT = 2  # letters of a name of a split that is also that of something else
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
