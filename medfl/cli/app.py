@@ -72,10 +72,10 @@ def main() -> None:
         with translate_file_errors():
             app()
     except ConfigError as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(str(error), style="red")
         sys.exit(EXIT_CONFIG)
     except MedflError as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
+        errors.print(str(error), style="red")
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         errors.print("Stopped.", style="yellow")

@@ -41,7 +41,7 @@ def approve(
         raise typer.Exit(1 if conflicts else 0)
     confirm("May this study run at this site, as often as the server asks?", yes=yes)
     approve_study(own_site, study)
-    output.print(f"Approved. Withdraw it with: medfl site withdraw {study.name}", highlight=False)
+    output.print(f"Approved. Withdraw it with: medfl site withdraw {study.name}")
 
 
 def approvals(site: SiteOption = Path(), as_json: JsonOption = False) -> None:
@@ -75,4 +75,4 @@ def withdraw(
     own_site = read_site(site)
     confirm(f"Withdraw the approval of {study} at {own_site.name}? Its next message is refused.", yes=yes)
     withdrawn = withdraw_approval(own_site, study)
-    output.print(f"{withdrawn.name} may no longer run at this site.", highlight=False)
+    output.print(f"{withdrawn.name} may no longer run at this site.")

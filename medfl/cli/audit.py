@@ -28,7 +28,7 @@ def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a si
 
     breaks = find_breaks(files)
     for broken in breaks:
-        errors.print(str(broken), style="red", highlight=False, markup=False, soft_wrap=True)
+        errors.print(str(broken), style="red", soft_wrap=True)
     if breaks:
         raise typer.Exit(1)
     lines = sum(len(read_chain(path)) for path in files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import sys
 import unicodedata
 from typing import Any
@@ -29,12 +28,14 @@ output = PlainConsole()
 errors = PlainConsole(stderr=True)
 
 
-def print_text(text: str, style: str = "", console: Console = output) -> None:
-    """Print a sentence as it is: on a terminal broken between words, else on one line."""
-    console.print(text, style=style)
-
-
-_SPELLINGS = dict(zip("’‘“”–—−×", "''\"\"---x", strict=True)) | {"…": "...", "±": "+/-", "≥": ">=", "≤": "<="}
+_SPELLINGS = dict(zip("’‘“”–—−×", "''\"\"---x", strict=True)) | {
+    "…": "...",
+    "±": "+/-",
+    "≥": ">=",
+    "≤": "<=",
+    "✓": "ok",
+    "✗": "X",
+}
 _HANDLER = "medfl.spell"
 
 
@@ -43,7 +44,7 @@ def print_json(values: Any) -> None:
     from medfl.runs.history import to_json_value
 
     encoding = (output.encoding or "").lower().replace("-", "")
-    output.print_json(json.dumps(to_json_value(values)), ensure_ascii=encoding != "utf8")
+    output.print_json(data=to_json_value(values), ensure_ascii=encoding != "utf8")
 
 
 def spell_unencodable() -> None:

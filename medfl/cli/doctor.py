@@ -26,9 +26,9 @@ def doctor(
         results.append(result)
         if not as_json:
             mark, style = _MARKS[result.level]
-            output.print(Text(f"{mark} {result.what}", style if result.level != "ok" else ""), highlight=False)
+            output.print(Text(f"{mark} {result.what}", style if result.level != "ok" else ""))
             if result.fix:
-                output.print(Text(f"  {result.fix}", "dim"), highlight=False)
+                output.print(Text(f"  {result.fix}", "dim"))
     if as_json:
         print_json([result.as_json() for result in results])
     if any(result.level == "error" for result in results):

@@ -117,7 +117,7 @@ def status(
         return
     display = _make_display(folder, submitted)
     display.update(events)
-    output.print(f"Run {submitted.name}: {flower_status}", highlight=False)
+    output.print(f"Run {submitted.name}: {flower_status}")
     output.print(display)
 
 
@@ -129,9 +129,9 @@ def stop(name: RunArgument = "", federation: FederationOption = Path("federation
     folder = open_federation(federation)
     submitted = control.find(folder, name)
     if control.stop(folder, submitted):
-        output.print(f"{submitted.name} is stopped. {_describe_next_step(submitted)}", highlight=False)
+        output.print(f"{submitted.name} is stopped. {_describe_next_step(submitted)}")
     else:
-        output.print(f"{submitted.name} was over already.", highlight=False)
+        output.print(f"{submitted.name} was over already.")
 
 
 def logs(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
@@ -149,14 +149,14 @@ def _follow(folder: FederationFolder, submitted: SubmittedRun, *, detach: bool, 
 
     name = submitted.name
     if detach:
-        output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow", highlight=False)
+        output.print(json.dumps({"run": name}) if as_json else f"Started {name}: medfl status {name} --follow")
         return
-    errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim", highlight=False)
+    errors.print(f"Run {name}. Ctrl-C leaves it running.", style="dim")
     try:
         with follow_run(submitted.run, _make_display(folder, submitted), quiet=as_json):
             ended = _wait_for_end(folder, submitted)
     except KeyboardInterrupt:
-        errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.", highlight=False)
+        errors.print(f"The run goes on. Follow it: medfl status {name} --follow. Stop it: medfl stop {name}.")
         raise
     if ended != "completed":
         raise _run_error(submitted, ended)

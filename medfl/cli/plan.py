@@ -123,8 +123,7 @@ def _print_plan(planned: Plan, edit: StudyEdit) -> None:
     spacing = f" at {' x '.join(f'{step:g}' for step in planned.spacing)} mm" if planned.spacing else ""
     output.print(
         f"{plural(planned.cases, 'case')}; the median size along each axis is {shape} voxels{spacing}.",
-        highlight=False,
         soft_wrap=True,
     )
     for line in edit.diff():
-        output.print(line, style=_COLOURS.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)
+        output.print(line, style=_COLOURS.get(line[:1], ""), soft_wrap=True)

@@ -148,7 +148,7 @@ class _Heartbeat:
         self._waiting = f"Still {phase}."
 
     def print(self, line: str) -> None:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        errors.print(line, soft_wrap=True)
         self._printed, self._waiting = time.monotonic(), "Still at work."
 
     def tick(self, busy: Mapping[str, float]) -> None:

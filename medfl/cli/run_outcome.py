@@ -39,7 +39,7 @@ def show_simulation(simulation: SimulatedRun, engine: Engine, workers: int = 0, 
             run_followed(simulation, engine, workers)
     except (KeyboardInterrupt, MedflError) as ended:
         for note in getattr(ended, "__notes__", ()):  # what was kept, and how it goes on
-            errors.print(note, highlight=False, markup=False, soft_wrap=True)
+            errors.print(note, soft_wrap=True)
         raise
     return open_run(simulation.run).outcome()
 
@@ -66,8 +66,8 @@ def _print_text(outcome: RunOutcome) -> None:
         table.add_row(Text(headline.value, style="bold"), headline.label, Text(headline.note, style="dim"))
     output.print(table)
     for sentence in outcome.verdict:
-        output.print(sentence, markup=False, highlight=False)
+        output.print(sentence)
     if outcome.left_out:
-        output.print(outcome.left_out, style="yellow", highlight=False)
+        output.print(outcome.left_out, style="yellow")
     if outcome.report:
-        output.print(f"Report: {outcome.report}", soft_wrap=True, highlight=False, markup=False)
+        output.print(f"Report: {outcome.report}", soft_wrap=True)

@@ -33,10 +33,9 @@ def init(
     from medfl.deploy.federation_folder import init_federation
 
     created = init_federation(folder, name, address, listen)
-    output.print(f"Made the federation {created.settings.name} in {created.path}.", highlight=False, soft_wrap=True)
+    output.print(f"Made the federation {created.settings.name} in {created.path}.", soft_wrap=True)
     output.print(
         "The key of its certificate authority, ca/ca.key, decides who belongs to it: keep a copy in a safe place.",
-        highlight=False,
     )
 
 
@@ -62,15 +61,14 @@ def enrol(
     else:
         output.print(
             f"{requested.name} asks to be enrolled with the key of fingerprint {requested.fingerprint}",
-            highlight=False,
             soft_wrap=True,
         )
         confirm("Does the site read you the same fingerprint by telephone?", yes=yes)
     site, certificate = enrol_site(folder, requested)
     path = write_kit(folder, site, certificate, key)
-    output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", highlight=False, soft_wrap=True)
+    output.print(f"Enrolled until {site.expires[:10]}. Give the site its kit: {path}", soft_wrap=True)
     authority = ca_fingerprint(folder.ca_certificate.read_bytes())
-    output.print(f"Read them the fingerprint of the authority by telephone: {authority}", highlight=False, soft_wrap=True)
+    output.print(f"Read them the fingerprint of the authority by telephone: {authority}", soft_wrap=True)
 
 
 @app.command()
@@ -110,7 +108,7 @@ def renew(
         return
     renewed, certificate = site_registry.renew(folder, site)
     path = kits.write_kit(folder, renewed, certificate)
-    output.print(f"{site} belongs until {renewed.expires[:10]}. Its new kit: {path}", highlight=False, soft_wrap=True)
+    output.print(f"{site} belongs until {renewed.expires[:10]}. Its new kit: {path}", soft_wrap=True)
 
 
 @app.command()
@@ -121,7 +119,7 @@ def revoke(site: SiteArgument, federation: FederationOption = Path("federation")
 
     confirm(f"Revoke {site}? It can come back only with a new key.", yes=yes)
     revoke_site(open_federation(federation), site)
-    output.print(f"{site} is revoked.", highlight=False)
+    output.print(f"{site} is revoked.")
 
 
 @app.command()
@@ -129,7 +127,7 @@ def up(folder: FolderArgument = Path("federation")) -> None:
     """Start the server and keep it running: Flower's SuperLink on loopback, with nginx as the only way in."""
     from medfl.deploy.server_processes import server_up
 
-    raise typer.Exit(server_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
+    raise typer.Exit(server_up(folder, lambda line: output.print(line, soft_wrap=True)))
 
 
 @app.command()

@@ -41,7 +41,7 @@ def init(
         f"The site is in {created.site}, with its secret and its key beside it. They never leave this machine; keep copies."
     )
     output.print(f"To join a federation, send {created.request} to its operator, and read them this fingerprint by telephone:")
-    output.print(f"  {created.fingerprint}", highlight=False, soft_wrap=True)
+    output.print(f"  {created.fingerprint}", soft_wrap=True)
 
 
 def _find_data(data: str, folder: Path) -> str:
@@ -68,11 +68,11 @@ def join(
     contents = read_kit(kit)
     manifest = contents.manifest
     offer = f"{manifest.site} would join {manifest.federation}, at {manifest.address}, whose authority has the fingerprint"
-    output.print(offer, f"  {contents.fingerprint}", sep="\n", highlight=False, soft_wrap=True)
+    output.print(offer, f"  {contents.fingerprint}", sep="\n", soft_wrap=True)
     confirm("Does the operator read you the same fingerprint by telephone?", yes=yes)
     path = join_federation(contents, folder)
-    output.print(f"Joined until {manifest.expires}. See federation.server in {path}.", highlight=False, soft_wrap=True)
-    output.print(f"Next: medfl doctor {folder}. If the site is up, start it again.", highlight=False, soft_wrap=True)
+    output.print(f"Joined until {manifest.expires}. See federation.server in {path}.", soft_wrap=True)
+    output.print(f"Next: medfl doctor {folder}. If the site is up, start it again.", soft_wrap=True)
 
 
 @app.command()
@@ -80,7 +80,7 @@ def up(folder: SiteFolder = Path()) -> None:
     """Connect to the server and answer its messages, until Ctrl-C: only approved studies, on this site's own terms."""
     from medfl.deploy.site_processes import site_up
 
-    raise typer.Exit(site_up(folder, lambda line: output.print(line, highlight=False, soft_wrap=True)))
+    raise typer.Exit(site_up(folder, lambda line: output.print(line, soft_wrap=True)))
 
 
 @app.command()

@@ -37,7 +37,7 @@ def check(
         output.print(sentence, style="yellow")
     if command := checked.flower_command:
         output.print("The same with Flower's own command:")
-        output.print(shlex.join(command), soft_wrap=True, highlight=False, markup=False)
+        output.print(shlex.join(command), soft_wrap=True)
     output.print("The study is valid.", style="green")
 
 

@@ -66,8 +66,6 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
         errors.print(
             f"{len(results)} of {len(sweep.runs)} runs are done. Go on: medfl resume {shlex.quote(str(sweep.folder))}",
             soft_wrap=True,
-            highlight=False,
-            markup=False,
         )
         raise
     return leaderboard
@@ -99,12 +97,12 @@ def print_leaderboard(leaderboard: Leaderboard) -> None:
 
     output.print(leaderboard_table(leaderboard))
     for sentence in verdict_sentences(leaderboard):
-        output.print(sentence, markup=False, highlight=False)
+        output.print(sentence)
     for row in leaderboard.rows:
         for run in row.runs:
             if run.reason:
-                output.print(f"{row.title}, seed {run.seed}: {run.reason}", style="red", markup=False, highlight=False)
-    output.print(f"Leaderboard: {leaderboard.folder / LEADERBOARD_HTML}", soft_wrap=True, highlight=False)
+                output.print(f"{row.title}, seed {run.seed}: {run.reason}", style="red")
+    output.print(f"Leaderboard: {leaderboard.folder / LEADERBOARD_HTML}", soft_wrap=True)
 
 
 def leaderboard_table(leaderboard: Leaderboard) -> Table:
@@ -166,4 +164,4 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
         table.add_row(planned.spec.title, str(run["seed"]), str(run["rounds"]), state)
     output.print(table)
     waiting = sum(not run["finished"] for run in runs)
-    output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.", highlight=False)
+    output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.")

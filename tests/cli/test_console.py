@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app, main
 from medfl.cli.console import PlainConsole, output, print_json, spell_unencodable
+from medfl.cli.doctor import _MARKS
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -109,6 +110,16 @@ def test_what_an_encoding_cannot_hold_is_spelled(encoding: str, monkeypatch: pyt
     assert json.loads(document) == {"note": "±0.02"}
 
 
+def test_the_marks_of_doctor_differ_in_every_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    spell_unencodable()
+    for mark, _ in _MARKS.values():
+        output.print(mark)
+    sys.stdout.flush()
+    assert written.getvalue().decode().split() == ["ok", "!", "X"]
+
+
 def test_a_command_works_in_ascii(nodule_study: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     command = [sys.executable, "-m", "medfl", "study", "check", "--help"]
@@ -121,6 +132,18 @@ def test_brackets_and_colons_are_text_and_a_pipe_gets_whole_lines(capsys: pytest
     text = "Run: pip install 'flwr-medfl[ray]' :smile: " + "word " * 40
     PlainConsole().print(text)
     assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_on_a_terminal_text_is_broken_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # with which rich takes any stream for a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "The index has no column " + "and one more word " * 10
+    PlainConsole().print(text)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 40
+    assert " ".join(printed.split()) == text.strip()
 
 
 def test_what_is_not_a_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import re
 import stat
@@ -15,10 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from medfl.cli import main
-from medfl.cli.console import print_text
 from medfl.site import ensure_secret
 
 SITE = """
@@ -201,13 +198,3 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(
         done = check(hospital / "site.toml", option, place)
         assert done.returncode == 2
         assert why in " ".join(re.sub("[│╭╰─╯╮]", " ", done.stderr).split())
-
-
-def test_prose_is_wrapped_between_words_on_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "The index has no column " + "and one more word " * 10
-    terminal = io.StringIO()
-    print_text(text, console=Console(file=terminal, force_terminal=True, width=40))
-    assert max(map(len, terminal.getvalue().splitlines())) <= 40
-    assert " ".join(terminal.getvalue().split()) == text.strip()
-    print_text(text)
-    assert capsys.readouterr().out.strip() == text.strip()

@@ -61,14 +61,12 @@ def test_the_sites_that_are_waited_for_are_named(display: RunDisplay) -> None:
     assert "waiting for hospital-b, 10 min 0 s at most" in shown(display, event("start"), waiting)
 
 
-def test_in_a_log_each_event_is_a_line(display: RunDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = io.StringIO()
-    monkeypatch.setattr(run_display, "errors", Console(file=printed))
+def test_in_a_log_each_event_is_a_line(display: RunDisplay, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = History(tmp_path / HISTORY_FILE)
     with run_display.follow_run(tmp_path, display):
         log.append({"event": "start", "study": "nodule"})
         log.append({"event": "absent", "site": "[red]aachen", "reason": "it was not connected"})
-    assert printed.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "Preparing the images and starting workers …",
         "nodule: the run has started",
         "[red]aachen is absent: it was not connected",

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from medfl.cli.console import output, print_text
+from medfl.cli.console import output
 from medfl.cli.data.table_screen import print_balance, print_table
 from medfl.cli.options import require_writable
 from medfl.cli.progress import show_progress
@@ -135,18 +135,20 @@ def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[
         output.print(_findings_table(found))
     if verbose:
         for finding in found.all_findings:
-            print_text(str(finding), _STYLES[finding.level])
+            output.print(str(finding), style=_STYLES[finding.level])
     if any(finding.case for finding in found.all_findings):
         hint = "" if verbose else "-v lists every finding with its pseudonym; "
-        print_text(f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", "dim")
+        output.print(
+            f"{hint}'medfl data whois case-...' names the files behind a pseudonym, on this machine only.", style="dim"
+        )
     if found.files:
-        print_text(str(found.files), "dim")
+        output.print(str(found.files), style="dim")
     if found.fast:
-        print_text("Only headers were looked at; without --fast, pixels and masks are checked, too.", "dim")
+        output.print("Only headers were looked at; without --fast, pixels and masks are checked, too.", style="dim")
     for file in files:
-        print_text(f"Wrote {file}. It is for this site's own eyes.")
-    print_text(declined or "Training would be accepted by this site's policy.", "red" if declined else "green")
-    print_text(found.summary(), "bold")
+        output.print(f"Wrote {file}. It is for this site's own eyes.")
+    output.print(declined or "Training would be accepted by this site's policy.", style="red" if declined else "green")
+    output.print(found.summary(), style="bold")
 
 
 def _print_data(found: SiteCheck) -> None:
@@ -154,12 +156,12 @@ def _print_data(found: SiteCheck) -> None:
     from medfl.data.quality.class_balance import count_classes
 
     for sentence in found.assumed:
-        print_text(sentence, "dim")
+        output.print(sentence, style="dim")
     if found.table:
         print_table(found.table)
     print_balance(count_classes(found.cases, found.task), patient_ids=found.patient_ids)
     if splits := found.splits_summary():
-        print_text(splits)
+        output.print(splits)
 
 
 def _findings_table(found: SiteCheck) -> Table:

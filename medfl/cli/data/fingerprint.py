@@ -39,5 +39,5 @@ def fingerprint(
         return
     left_out = len({finding.case for finding in taken.findings if finding.level == "error"})
     where = f"It is in {out}; nothing was sent." if out else "Name a file with --out to read it; nothing was sent."
-    output.print(f"Fingerprint of {plural(taken.fingerprint.cases, 'case')}, {left_out} left out.", highlight=False)
-    output.print(where, soft_wrap=True, highlight=False, markup=False)
+    output.print(f"Fingerprint of {plural(taken.fingerprint.cases, 'case')}, {left_out} left out.")
+    output.print(where, soft_wrap=True)

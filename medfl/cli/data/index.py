@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from medfl.cli.console import errors, output, print_json, print_text
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.data.table_screen import print_table
 from medfl.cli.options import JsonOption
 from medfl.cli.progress import show_progress
@@ -58,21 +58,21 @@ def _print_overview(found: Overview) -> None:
     if table.row_count:
         output.print(table)
     how = ("found, not set" if found.found else "set") if found.layout else ""
-    print_text(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.")
+    output.print(f"Layout: {f'{found.layout} ({how})' if found.layout else 'none that medfl knows'}.")
     if found.listed:
         _print_listed(found.listed)
     elif found.dicom:
-        print_text(f"{plural(found.dicom_patients, 'patient')}, by the ids in the DICOM headers.")
+        output.print(f"{plural(found.dicom_patients, 'patient')}, by the ids in the DICOM headers.")
     for warning in found.warnings:
-        print_text(f"{warning[0].upper()}{warning[1:]}", "yellow", errors)
+        errors.print(f"{warning[0].upper()}{warning[1:]}", style="yellow")
     if found.table:
         print_table(found.table)
-    print_text(str(found.account), "dim")
+    output.print(str(found.account), style="dim")
     speed = f", {found.files / found.seconds:.0f} files per second" if found.seconds else ""
     opened = f"{found.opened} {'was' if found.opened == 1 else 'were'} opened"
-    print_text(f"{plural(found.files, 'file')} in {found.seconds:.1f} s{speed}; {opened}.")
+    output.print(f"{plural(found.files, 'file')} in {found.seconds:.1f} s{speed}; {opened}.")
     if not found.remembered:
-        print_text("The index could not be kept: check resources.store in the site.toml.", "yellow", errors)
+        errors.print("The index could not be kept: check resources.store in the site.toml.", style="yellow")
 
 
 def _print_listed(listed: ListedImages) -> None:
@@ -81,6 +81,6 @@ def _print_listed(listed: ListedImages) -> None:
     masks = f"; {listed.masks} with a mask" if listed.masks else ""
     codes = ", ".join(f"{count} {code}" for code, count in listed.problems.items())
     missing = f"; {listed.missing} not found, or not usable ({codes})" if listed.missing else ""
-    print_text(f"{plural(listed.images, 'image')} {people}{masks}{missing}.")
+    output.print(f"{plural(listed.images, 'image')} {people}{masks}{missing}.")
     if listed.missing:
-        print_text("'medfl data check' says what to do about what cannot be used.", "dim")
+        output.print("'medfl data check' says what to do about what cannot be used.", style="dim")

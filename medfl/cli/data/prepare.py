@@ -72,7 +72,7 @@ def _print_forecast(forecast: Forecast, *, quiet: bool) -> None:
     need = f"{'about' if forecast.exact else 'at most'} {format_bytes(forecast.size)}"
     unknown = f", and {forecast.unknown} of unknown size" if forecast.unknown else ""
     rest = f" The other {made} need {need}{unknown}; {format_bytes(forecast.free)} are free." if made else ""
-    output.print(f"{plural(forecast.cases, 'case')}, {forecast.stored} of them in the store.{rest}", highlight=False)
+    output.print(f"{plural(forecast.cases, 'case')}, {forecast.stored} of them in the store.{rest}")
 
 
 def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
@@ -88,7 +88,7 @@ def _print_summary(prepared: PreparedData, *, as_json: bool) -> None:
             table.add_row(title, str(count), code, explain_code(code))
     if table.row_count:
         output.print(table)
-    output.print(f"{plural(summary['usable'], 'case')} usable, {summary['left_out']} left out.", highlight=False)
+    output.print(f"{plural(summary['usable'], 'case')} usable, {summary['left_out']} left out.")
     if summary["left_out"]:
         output.print("'medfl data check' says why, case by case.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from medfl.cli.console import errors, output, print_json, print_text
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.system.text import plural
 
@@ -85,12 +85,12 @@ def _print_pulled(pulled: PullResult, dry_run: bool) -> None:
     output.print(table)
     come = "would come" if dry_run else "came"
     verb = "is" if pulled.already_present == 1 else "are"
-    print_text(
+    output.print(
         f"{pulled.already_present} series {verb} here already; {pulled.series} {come}, {plural(pulled.images, 'image')}."
     )
     for problem in pulled.problems:
-        errors.print(str(problem), style="red", highlight=False, markup=False)
+        errors.print(str(problem), style="red")
     if pulled.not_started:
         verb = "is" if pulled.not_started == 1 else "are"
         text = f"The allowed hours ended; {pulled.not_started} series {verb} left. Run the same command again."
-        print_text(text, "yellow", errors)
+        errors.print(text, style="yellow")

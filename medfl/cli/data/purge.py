@@ -37,11 +37,11 @@ def purge(
     output.print(_table(found))
     size = format_bytes(sum(item.size for item in found))
     if dry_run:
-        output.print(f"Nothing was removed: this was a dry run. It would make {size} free.", highlight=False)
+        output.print(f"Nothing was removed: this was a dry run. It would make {size} free.")
         return
     if not yes:
         typer.confirm(_confirm_question(found, size), abort=True)
-    output.print(f"Removed {format_bytes(store.purge(found))}.", highlight=False)
+    output.print(f"Removed {format_bytes(store.purge(found))}.")
 
 
 def _confirm_question(found: Sequence[PurgeCandidate], size: str) -> str:

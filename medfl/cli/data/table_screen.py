@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from medfl.cli.console import output, print_text
+from medfl.cli.console import output
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ def print_table(found: TableDescription) -> None:
     from medfl.data.layouts.table_description import describe_column
 
     people = f", {plural(found.patients, 'patient')}" if found.patients else ""
-    print_text(f"The table has {plural(found.rows, 'row')}{people}.")
+    output.print(f"The table has {plural(found.rows, 'row')}{people}.")
     table = Table("column", "filled", "what it holds", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in found.columns:
         table.add_row(Text(column.name), str(column.filled), Text(describe_column(column)))
     output.print(table)
-    print_text(found.sentence())
+    output.print(found.sentence())
 
 
 def print_balance(classes: tuple[ClassCount, ...], *, patient_ids: bool) -> None:

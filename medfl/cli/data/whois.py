@@ -58,7 +58,7 @@ def whois(
         _print_record(record, site.root, every=every, damaged=find_damaged_files(named, site.data))
         for other in others:
             if other.study == record.study:
-                output.print("  the same image is there as:", highlight=False)
+                output.print("  the same image is there as:")
                 _print_record(other, site.root, every=every, indent="    ")
 
 
@@ -79,7 +79,7 @@ def _print_record(
         *([f"  split: {record.split}"] if record.split else []),
     ]
     for line in lines:
-        output.print(f"{indent}{line}", markup=False, highlight=False, soft_wrap=True)
+        output.print(f"{indent}{line}", soft_wrap=True)
 
 
 def _format_id(original: str) -> str:
