@@ -6,7 +6,7 @@ In a real federation each site decides by its own policy what it brings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medfl.errors import DataError, RunError, explain_code
@@ -84,29 +84,28 @@ def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[
     """
     if not app.is_simulation:
         return
-    reports = _latest_reports(events)
+    joined = _latest_joined(events)
+    reports = {site: event["simulated"] for site, event in joined.items()}
     _check_same_data(past, reports)
     left_out = sum(report["left-out"] for report in reports.values())
     total = left_out + sum(report["usable"] for report in reports.values())
-    because = _describe_exclusions(events, left_out)
+    because = _describe_exclusions((event["excluded"] for event in joined.values()), left_out)
     present = set().union(*(report["classes"] for report in reports.values()))
     wanted = app.study.task.classes if app.study.task.kind == "classification" else app.study.task.foreground
     if missing := [name for name in wanted if name not in present]:
         what = f"no hospital has a usable case of {join_words([repr(name) for name in missing])}{because}."
         raise DataError("CLASS-WITHOUT-CASE", what, "Write task.classes as the data does, or take other data.")
-    if left_out > app.simulation.max_excluded * total:
-        what = (
-            f"{left_out} of {total} cases had to be left out ({left_out / total:.0%}), and simulation.max-excluded allows "
-            f"{app.simulation.max_excluded:.0%}{because}."
-        )
+    if left_out > (allowed := app.simulation.max_excluded * total):
+        limit = f"simulation.max-excluded = {app.simulation.max_excluded:g} allows {int(allowed)}"
+        what = f"{left_out} of {total} cases had to be left out, and {limit}{because}."
         raise DataError("CASES-LEFT-OUT", what, "Repair the data, or raise simulation.max-excluded if the rest is enough.")
 
 
-def _latest_reports(events: Sequence[Event]) -> dict[str, dict[str, Any]]:
-    """Return what the sites that joined since the run was started or resumed last reported of their data."""
+def _latest_joined(events: Sequence[Event]) -> dict[str, Event]:
+    """Return for each site that joined since the run was started or resumed what it reported last."""
     began = start_indices(events)
     latest = events[began[-1] :] if began else events
-    return {str(e["site"]): e["simulated"] for e in latest if e["event"] == "joined"}
+    return {str(event["site"]): event for event in latest if event["event"] == "joined"}
 
 
 def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) -> None:
@@ -116,15 +115,14 @@ def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) 
         raise RunError("RUN-OTHER-DATA", what, "Put them back as they were, or start a new run.")
 
 
-def _describe_exclusions(events: Sequence[Event], left_out: int) -> str:
-    """Return how many cases were left out for each reason, in words; the codes of the last joining count.
+def _describe_exclusions(excluded: Iterable[Mapping[str, int]], left_out: int) -> str:
+    """Return how many cases the sites left out for each reason, in words.
 
     A small count may be hidden, also from a simulation, and is then among the other reasons.
     """
-    latest = {str(event["site"]): event["excluded"] for event in events if event["event"] == "joined"}
     counted: Counter[str] = Counter()
-    for excluded in latest.values():
-        counted.update({code: max(count, 0) for code, count in excluded.items()})
+    for of_site in excluded:
+        counted.update({code: max(count, 0) for code, count in of_site.items()})
     reasons = [f"{plural(n, 'case')} by {code}: {explain_code(code).rstrip('.')}" for code, n in counted.most_common(3)]
     if reasons and (rest := left_out - sum(count for _, count in counted.most_common(3))) > 0:
         reasons.append(f"{plural(rest, 'case')} for other reasons")

@@ -47,7 +47,7 @@ def test_the_background_of_masks_need_not_be_there() -> None:
 def test_no_more_cases_may_be_left_out_than_the_simulation_allows() -> None:
     check_simulated_data(APP, [], [joined("north", ["no", "yes"], cases=8, left_out=2), joined("south", [], cases=10)])
     events = [joined("north", ["no", "yes"], cases=7, left_out=2), joined("south", [], cases=10)]
-    with pytest.raises(DataError, match=r"\[CASES-LEFT-OUT\] 2 of 19 cases had to be left out \(11%\).* 10% .*LBL-CLASS"):
+    with pytest.raises(DataError, match=r"CASES-LEFT-OUT\] 2 of 19 cases had to be left out, .* = 0\.1 allows 1 .*LBL-CLASS"):
         check_simulated_data(APP, [], events)
     check_simulated_data(StudyApp(APP.study, Simulation(data=("/data",), max_excluded=0.2)), [], events)
 
@@ -57,6 +57,12 @@ def test_the_reasons_that_are_told_add_up_to_all_that_was_left_out() -> None:
     event["excluded"] = {"LBL-CLASS": 3, "IMG-NAN": 2, "IMG-MISSING": 1, "NII-TRUNCATED": 1}
     with pytest.raises(DataError, match=r"3 cases by LBL-CLASS.*2 cases by IMG-NAN.*1 case by .*1 case for other reasons\)"):
         check_simulated_data(APP, [], [event])
+
+
+def test_only_the_sites_that_joined_this_time_are_counted() -> None:
+    earlier = joined("south", ["no", "yes"], left_out=3)
+    with pytest.raises(DataError, match=r"case of 'yes' \(left out: 1 case by LBL-CLASS: [^;]*\)\."):
+        check_simulated_data(APP, [earlier], [earlier, RESUME, joined("north", ["no"], left_out=1)])
 
 
 def test_a_resumed_run_needs_the_data_that_it_began_with() -> None:
