@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from medfl.runs import checkpoint_files
 
-_LIST, _FIRST = "kept", "first"  # name of the list among what is kept; whether a list is that of the site's first round
+_LIST = "kept"  # name of the list among what is kept
+_NAMES, _FIRST = "names", "first"  # in it: what is kept; whether it is the list of the site's first round
 
 
 def checkpoint_name(name: str, server_round: int) -> str:
@@ -33,8 +32,7 @@ def write_list(folder: Path, server_round: int) -> None:
     if not names:
         return
     earlier = [n for n in saved_rounds(folder, _LIST) if n < server_round]
-    listed = {name: np.array(1) for name in sorted(names)}
-    checkpoint_files.save(folder, checkpoint_name(_LIST, server_round), listed, {_FIRST: not earlier})
+    checkpoint_files.save(folder, checkpoint_name(_LIST, server_round), {}, {_NAMES: sorted(names), _FIRST: not earlier})
     for n in set(saved_rounds(folder, _LIST)) - {server_round, *earlier[-1:]}:
         checkpoint_files.remove(folder, checkpoint_name(_LIST, n))
 
@@ -67,5 +65,5 @@ def is_lost_since(folder: Path, counted: int, last: int, newest: int) -> bool:
 
 
 def _has_gap(folder: Path, list_round: int, newest: int) -> bool:
-    names = checkpoint_files.load(folder, checkpoint_name(_LIST, list_round)).arrays
+    names = checkpoint_files.load(folder, checkpoint_name(_LIST, list_round)).meta[_NAMES]
     return not all(any(n <= newest for n in saved_rounds(folder, name)) for name in names)
