@@ -210,7 +210,7 @@ def _describe_next_step(submitted: SubmittedRun) -> str:
     events = read_history(submitted.run)
     refusals = [str(event["reason"]) for event in events if event["event"] == "failed" and event["during"] == "join"]
     if refusals and not any(event["event"] == "joined" for event in events):
-        return f"{fixes_of(refusals)} Then start it again: medfl run."
+        return f"{fixes_of(refusals) or 'Look at the logs of the sites.'} Then start it again: medfl run."
     return f"Go on after its last complete round: medfl resume {submitted.name}."
 
 

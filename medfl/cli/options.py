@@ -46,15 +46,13 @@ def parse_overrides(changes: Sequence[str] | None) -> dict[str, Scalar]:
 def require_writable(file: Path, option: str) -> None:
     """Refuse a file that cannot be written before the work whose result it is to hold; a missing folder can be made."""
     folder = next(parent for parent in file.absolute().parents if parent.exists())
-    problem = (
-        f"{file} is a folder: name a file in it."
-        if file.is_dir()
-        else f"{folder} is no folder: name a file elsewhere."
-        if not folder.is_dir()
-        else f"nothing can be written to {folder}: change its permissions, or name a file elsewhere."
-        if not os.access(folder, os.W_OK | os.X_OK)
-        else ""
-    )
+    problem = ""
+    if file.is_dir():
+        problem = f"{file} is a folder: name a file in it."
+    elif not folder.is_dir():
+        problem = f"{folder} is no folder: name a file elsewhere."
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"nothing can be written to {folder}: change its permissions, or name a file elsewhere."
     if problem:
         raise typer.BadParameter(problem, param_hint=option)
 

@@ -46,7 +46,7 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
     if any(planned.finished is None for planned in sweep.runs):
         warm_up()
     if other := sum(planned.has_other_data for planned in sweep.runs):
-        errors.print(f"The data has changed since {plural(other, 'run')} of this sweep: run anew on what there is now.")
+        errors.print(f"The data has changed since {plural(other, 'run')} of this sweep; the same settings are run anew on it.")
     display = SweepDisplay(sweep)
     results: list[RunResult] = []
     try:
