@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medfl.messages.models import BLOCK, Tensor
 
 WEIGHT_BITS = 29  # of a weight in one product: with the 24 bits of a float32 they are the 53 of a float64
 FORMATS = {2: (10, -24), 4: (23, -149), 8: (52, -1074)}  # by bytes: bits after the point, exponent of the least float
 
-_HALF_BITS, _HALF = 26, np.int64(-(2**27))  # mask that leaves so many of the 53 bits of a float64
-_UNSIGNED: dict[
-    int, tuple[np.dtype[Any], struct.Struct, struct.Struct]
-] = {  # whole numbers of as many bytes as a float, and two of each for `struct`
-    2: (np.dtype(np.uint16), struct.Struct("=2H"), struct.Struct("=2e")),
-    4: (np.dtype(np.uint32), struct.Struct("=2I"), struct.Struct("=2f")),
-    8: (np.dtype(np.uint64), struct.Struct("=2Q"), struct.Struct("=2d")),
-}
+_HALF_BITS = 26  # of the 53 of a float64
+_HALF_MASK = np.int64(-(2**27))  # leaves that many
 
 
 @dataclass(frozen=True)
@@ -65,30 +57,30 @@ class Weight:
         return tuple(_parts(self.value, _HALF_BITS))
 
 
-def magnitudes(values: Tensor, buffer: NDArray[np.uint8]) -> tuple[float, float]:
+def magnitudes(values: Tensor, buffer: Tensor) -> tuple[float, float]:
     """Return the smallest magnitude above 0 and the largest; the largest is not finite whenever a value is not.
 
     Parameters
     ----------
     values : ndarray
         Floats, of shape (size,), at least one.
-    buffer : ndarray of uint8
-        Working memory of as many bytes.
+    buffer : ndarray of float64
+        Working memory, of shape (size,) or larger.
 
     Examples
     --------
-    >>> magnitudes(np.array([0.0, -2.0, 0.5]), np.empty(24, np.uint8))
+    >>> magnitudes(np.array([0.0, -2.0, 0.5]), np.empty(3))
     (0.5, 2.0)
     """
-    kind, numbers, floats = _UNSIGNED[values.dtype.itemsize]
+    unsigned = np.dtype(f"u{values.dtype.itemsize}")
     without_sign = 2 ** (8 * values.dtype.itemsize - 1) - 1
-    bits = buffer[: values.nbytes].view(kind)  # without the sign, the bits of floats sort by size
-    np.bitwise_and(values.view(kind), without_sign, out=bits)
+    bits = buffer.view(unsigned)[: values.size]  # without the sign, the bits of floats sort by size
+    np.bitwise_and(values.view(unsigned), without_sign, out=bits)
     least, greatest = np.minimum.reduce(bits), np.maximum.reduce(bits)
     if not least:
         np.subtract(bits, 1, out=bits)  # 0 becomes the largest number
         least = (int(np.minimum.reduce(bits)) + 1) & without_sign
-    smallest, largest = floats.unpack(numbers.pack(least, greatest))
+    smallest, largest = np.array([least, greatest], unsigned).view(values.dtype).tolist()
     return smallest, largest
 
 
@@ -130,7 +122,7 @@ def halves(values: Tensor, buffer: Tensor) -> Iterator[Tensor]:
         np.copyto(first, values)
         yield first
         return
-    np.bitwise_and(values.view(np.int64), _HALF, out=first.view(np.int64))
+    np.bitwise_and(values.view(np.int64), _HALF_MASK, out=first.view(np.int64))
     np.subtract(values, first, out=second)
     yield first
     yield second

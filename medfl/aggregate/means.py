@@ -24,7 +24,6 @@ from medfl.messages.models import (
     BLOCK,
     Tensor,
     Tensors,
-    check_finite,
     check_layout,
     check_weight,
     flatten,
@@ -47,8 +46,7 @@ class Mean(ABC):
     Raises
     ------
     ExchangeError
-        ``MODEL-TYPE`` for a tensor that is neither floating point (16, 32, 64 bits), integer nor boolean;
-        ``UPDATE-NONFINITE`` when the reference itself is not finite.
+        ``MODEL-TYPE`` for a tensor that is neither floating point (16, 32, 64 bits), integer nor boolean.
     """
 
     def __init__(self, reference: Tensors) -> None:
@@ -175,10 +173,9 @@ class ExactMean(Mean):
 
     def __init__(self, reference: Tensors) -> None:
         super().__init__(reference)
-        check_finite(reference)
         self._sums = {name: _block_sums(*self._layout[name]) for name in self._floats}
         self._leftovers = LeftoverValues()
-        self._buffer, self._bits = np.empty(4 * BLOCK), np.empty(8 * BLOCK, np.uint8)
+        self._buffer = np.empty(4 * BLOCK)
 
     def add(self, arrays: Tensors, weight: float) -> None:
         """Add one reply, as `Mean.add`; a weight that is no whole number is rounded to 29 bits."""
@@ -187,7 +184,7 @@ class ExactMean(Mean):
     def _add(self, flat: dict[str, Tensor], weight: float) -> None:
         spans = []
         for name, _, block in iter_blocks(flat):
-            spans.append(magnitudes(block, self._bits))
+            spans.append(magnitudes(block, self._buffer))
             if not math.isfinite(spans[-1][1]):
                 raise out_of_range_error(name, spans[-1][1])
         factor = Weight(weight)

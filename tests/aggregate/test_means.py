@@ -211,8 +211,13 @@ def test_a_weight_out_of_range_is_refused(kind: MeanName, weight: float) -> None
 def test_a_model_that_cannot_be_averaged_is_refused(kind: MeanName) -> None:
     with pytest.raises(ExchangeError, match="MODEL-TYPE"):
         MEANS[kind]({"c": np.zeros(2, np.complex64)})
-    with pytest.raises(ExchangeError, match="UPDATE-NONFINITE"):
-        ExactMean(one(np.nan))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_values_of_the_model_that_was_sent_do_not_count(kind: MeanName) -> None:
+    mean = MEANS[kind](one(np.nan, 1e30))
+    mean.add(one(0.5, 0.25), 3)
+    assert mean.result()["w"].tolist() == [0.5, 0.25]
 
 
 def test_the_float_mean_refuses_what_its_sums_cannot_hold() -> None:
