@@ -56,7 +56,7 @@ class BlockSums:
         self._exponent: int | None = None  # of the step; none before the first value that is not 0
         self._low_bound = self._bound = 0  # of the absolute values of the lower digit and of the sums, in steps
         self._surplus = 0  # that the lower digit holds besides, modulo 2**64
-        self._last_leftover = -1
+        self._records: list[int] = []  # of its leftovers
 
     def add(self, values: Tensor, span: tuple[float, float], weight: Weight, leftovers: LeftoverValues, buffer: Tensor) -> None:
         """Add ``weight * values``.
@@ -105,7 +105,7 @@ class BlockSums:
         """Write the sums divided by a weight into `out`, of shape (size,), rounded once or twice from the exact sums."""
         total, rest = self._floats()
         np.copyto(out, divide(total, rest, weight, self._dtype) * math.ldexp(1.0, self._exponent or 0), casting="same_kind")
-        if self._last_leftover >= 0:
+        if self._records:
             self._mean_of_leftovers(weight, leftovers, out)
 
     def _first_step(self, values: Tensor, weight: Weight, lowest: int, top: int) -> int:
@@ -137,7 +137,7 @@ class BlockSums:
         """Leave the values that do not fit for the end, and return the others, 0 in their place, and the largest of these."""
         places = np.flatnonzero(~fits)
         if places.size:
-            self._last_leftover = leftovers.put(self._last_leftover, weight.value, places, values[places])
+            self._records.append(leftovers.put(weight.value, places, values[places]))
         values = np.where(fits, values, values.dtype.type(0))
         return values, float(np.abs(values).max())
 
@@ -152,7 +152,7 @@ class BlockSums:
         for part in self._floats():
             places = np.flatnonzero(part)
             if places.size:
-                self._last_leftover = leftovers.put(self._last_leftover, unit, places, part[places])
+                self._records.append(leftovers.put(unit, places, part[places]))
         self._low[:] = 0
         if self._high is not None:
             self._high[:] = 0
@@ -252,7 +252,7 @@ class BlockSums:
         """Replace the means of the values that have something left over, with whole numbers of any size."""
         sums: NDArray[np.object_] = np.zeros(out.size, object)
         touched = np.zeros(out.size, bool)
-        for part, places, values in leftovers.read(self._last_leftover):
+        for part, places, values in map(leftovers.read, self._records):
             touched[places] = True
             fractions, exponents = np.frexp(values)
             factor, power = odd_and_exponent(part)

@@ -150,9 +150,9 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     put = LeftoverValues.put
 
-    def count(self: LeftoverValues, previous: int, weight: float, places: np.ndarray, values: np.ndarray) -> int:
+    def count(self: LeftoverValues, weight: float, places: np.ndarray, values: np.ndarray) -> int:
         counts.append(places.size)
-        return put(self, previous, weight, places, values)
+        return put(self, weight, places, values)
 
     monkeypatch.setattr(LeftoverValues, "put", count)
     return counts
