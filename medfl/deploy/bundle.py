@@ -19,7 +19,7 @@ from medfl.flower import compat
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Server, Study, flatten, read_app, read_study, read_study_file
 from medfl.study.study_file import STUDY_FILE, Scalar
-from medfl.system.files import translate_disk_errors
+from medfl.system.files import translate_disk_errors, write_file
 
 _BESIDE = ("simulation.", "server.")  # tables of what no hospital reads
 _COPIED_FILES = ("README.md", "LICENSE", "NOTICE")
@@ -96,7 +96,7 @@ def build_bundle(folder: Path, overrides: Mapping[str, Scalar], out: Path) -> tu
         path = out / f"{study.name}.fab"
         with translate_disk_errors(f"the bundle in {out}", "give the same command again"):
             out.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundles[0], path)
+            write_file(path, bundles[0].read_bytes())
     return path, study
 
 

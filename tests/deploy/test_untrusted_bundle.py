@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import struct
 import tomllib
@@ -19,7 +20,7 @@ from medfl.deploy.approvals import approve
 from medfl.deploy.authorization import authorize
 from medfl.deploy.bundle import build_bundle, read_bundle_study, write_app
 from medfl.deploy.untrusted_bundle import read_bundle, sanitize
-from medfl.errors import ConfigError, DeployError, MedflError, PolicyError
+from medfl.errors import ConfigError, DeployError, MedflError, PolicyError, RunError
 from medfl.site import Site, init_site, read_site
 from medfl.study import read_study
 from medfl.study.study_file import Scalar
@@ -210,6 +211,20 @@ def test_a_bundle_made_by_medfl_passes_the_same_checks(nodule_study: Path, tmp_p
     with zipfile.ZipFile(path) as archive:
         assert set(archive.namelist()) == {"pyproject.toml", "README.md", ".info/CONTENT"}
     assert read_bundle_study(path).approved_hash() == study.approved_hash()
+
+
+def test_a_bundle_that_cannot_be_written_whole_leaves_the_older_one(
+    nodule_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = build_bundle(nodule_study, {}, tmp_path / "out")[0].read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: fail_with_a_full_disk())
+    with pytest.raises(RunError, match="DISK-FULL"):
+        build_bundle(nodule_study, {"seed": 999}, tmp_path / "out")
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [older]
+
+
+def fail_with_a_full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("make", [write_app, build_bundle])
