@@ -11,7 +11,7 @@ from pathlib import Path
 
 _MAX_LOG_BYTES = 50_000_000
 _MAX_BYTES = 4096  # at the end of a log, in which its last words are looked for
-_FAREWELL = re.compile(r"\b(INFO|DEBUG)\b")
+_INFORMATION = re.compile(r"\b(INFO|DEBUG)\b")
 
 
 @contextmanager
@@ -51,5 +51,5 @@ def read_last_words(path: Path) -> str:
     except OSError:
         return ""
     filled = [line for line in reversed(lines) if line]
-    chosen = next((line for line in filled if not _FAREWELL.search(line)), filled[0] if filled else "")
+    chosen = next((line for line in filled if not _INFORMATION.search(line)), filled[0] if filled else "")
     return "".join(char for char in chosen if char.isprintable())

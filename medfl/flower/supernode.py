@@ -21,10 +21,11 @@ from flwr.supernode.cli import flower_supernode
 from flwr.supernode.nodestate import nodestate_factory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 
+from medfl.errors import safe_sentence
 from medfl.flower.tasks import use_client_certificate
 
 _POLL_INTERVAL = 1.0  # seconds between the SuperNode's looks for a message
-_UNANSWERED = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "[SITE-ERROR] The details are in the log of the site.")
+_UNANSWERED = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_sentence("SITE-ERROR"))
 
 _receive = start_client_internal._pull_and_store_message
 
