@@ -64,7 +64,7 @@ class FedNova(FedAvg):
 
     def begin_round(self, sent: ArrayRecord) -> None:
         self._sent = array_views(sent)
-        self._moments = [Fraction(0)] * 3  # sums of p_i / a_i, of p_i and of p_i a_i, all times one number
+        self._power_sums = [Fraction(0)] * 3  # of p_i / a_i, p_i and p_i a_i, all times one number
         self._buffer_mean = ExactMean({name: self._sent[name] for name in self.buffers})  # takes whatever is finite
         super().begin_round(ArrayRecord({name: x for name, x in sent.items() if name not in self.buffers}))
 
@@ -82,10 +82,10 @@ class FedNova(FedAvg):
         super().add_reply(dataclasses.replace(reply, arrays=parameters, weight=weight))
         self._buffer_mean.add(buffers, reply.weight)
         for power in range(3):
-            self._moments[power] += Fraction(weight) * Fraction(effective) ** power
+            self._power_sums[power] += Fraction(weight) * Fraction(effective) ** power
 
     def finish_round(self) -> ArrayRecord:
-        rates, weights, steps = self._moments
+        rates, weights, steps = self._power_sums
         self._share = float(rates * steps / weights**2)
         model = {**super().finish_round(), **{name: to_array(x) for name, x in self._buffer_mean.results()}}
         ordered = ArrayRecord({name: model[name] for name in self._sent})
