@@ -235,7 +235,8 @@ class FedAvg(EvaluationRounds):
             return None, None
         (exchange, sent), self._training = self._training, None
         model, limits = array_views(sent), RangeCheck()
-        first, last = [OrderCheck()] * bool(self._planned_replies), [limits] * self.goes_beyond_mean
+        first = (OrderCheck(),) if self._planned_replies else ()
+        last = (limits,) if self.goes_beyond_mean else ()
         pipeline = ReplyPipeline((*first, *self.transforms, *last), self.buffers)
         pipeline.begin_round(server_round, model)
         self.begin_round(sent)
