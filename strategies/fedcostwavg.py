@@ -11,17 +11,15 @@ import numpy as np
 from flwr.app import ArrayRecord
 
 from medfl.aggregate import DiskReplies, combine
-from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import TRAIN_LOSS
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.base.reply import Reply
+from medfl.strategies.base.reply import Reply, read_loss
 
 Costs = Mapping[str, float]  # by site
 
 _MIN_COST, _MAX_COST = 1e-12, 1e12
 _MAX_RATIO = 1e6
-_LOSS_FIX = "Name the metric with 'loss_key'; the weights need a loss that is finite and not negative."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -61,11 +59,9 @@ class CostWeighted(DiskStrategy):
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
-        cost = reply.metrics.get(self.loss_key)
-        if not isinstance(cost, int | float) or not 0 <= cost < math.inf:
-            raise ExchangeError("LOSS-MISSING", f"the metric {self.loss_key!r} of the reply is not a loss.", _LOSS_FIX)
+        cost = read_loss(reply, self.loss_key)
         super().add_reply(reply)
-        self._current_costs[reply.site] = min(max(float(cost), _MIN_COST), _MAX_COST)
+        self._current_costs[reply.site] = min(max(cost, _MIN_COST), _MAX_COST)
 
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         weights = (

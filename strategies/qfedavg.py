@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,11 +9,10 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 
 from medfl.aggregate import DiskReplies, combine
-from medfl.errors import ExchangeError
 from medfl.messages.models import Tensor, interpolate
 from medfl.strategies.base.argument_order import in_order_of
 from medfl.strategies.base.disk_strategy import DiskStrategy
-from medfl.strategies.base.reply import Reply, update_norm
+from medfl.strategies.base.reply import Reply, read_loss, update_norm
 
 _MIN_LOSS = 1e-10  # for a site with a loss of 0, whose weight must not be 0
 
@@ -28,9 +26,9 @@ class QFedAvg(DiskStrategy):
 
         x <- x - (sum of F_k^q d_k) / (sum of q F_k^(q-1) |d_k|^2 + L F_k^q).
 
-    Sites differ in weight by their loss alone; the norm is over the parameters, and buffers
-    (running statistics) are the mean of the replies, weighted by F_k^q. Losses are divided by the largest one
-    of the round, so that no power of them is out of range; replies wait on disk until it is known.
+    Sites differ in weight by their loss alone; the norm is over the parameters, and buffers (running statistics) are the mean of
+    the replies, weighted by F_k^q. Losses are divided by the largest one of the round, so that no power of them is out of range;
+    replies wait on disk until it is known.
 
     Parameters
     ----------
@@ -63,12 +61,9 @@ class QFedAvg(DiskStrategy):
         super().begin_round(sent)
 
     def add_reply(self, reply: Reply) -> None:
-        loss = reply.metrics.get(self.train_loss_key)
-        if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
-            raise ExchangeError("LOSS-MISSING", f"the metric {self.train_loss_key!r} of the reply is not a loss.")
-        norm = update_norm(reply)
+        loss, norm = read_loss(reply, self.train_loss_key), update_norm(reply)
         super().add_reply(reply)
-        self._losses[reply.site], self._update_norms[reply.site] = max(float(loss), _MIN_LOSS), norm
+        self._losses[reply.site], self._update_norms[reply.site] = max(loss, _MIN_LOSS), norm
 
     def aggregate(self, replies: DiskReplies) -> dict[str, Tensor]:
         largest = max(self._losses.values())

@@ -1,7 +1,8 @@
-"""Training reply as a strategy sees it, the norm of its update, and the mean of the metrics of all replies."""
+"""Training reply as a strategy sees it, its loss, the norm of its update, and the mean of the metrics of all replies."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,6 +77,14 @@ def mean_metrics(counted: Sequence[ReplyRecord], key: str, mean: MetricsMean | N
     key = key or _EQUAL_WEIGHT_KEY
     contents = [RecordDict({"metrics": MetricRecord({**{k: r.metrics[k] for k in common}, key: r.weight})}) for r in weighted]
     return mean(contents, key)
+
+
+def read_loss(reply: Reply, key: str) -> float:
+    """Return a loss from the metrics of a reply; ``LOSS-MISSING`` unless it is finite and not negative."""
+    loss = reply.metrics.get(key)
+    if not isinstance(loss, int | float) or not 0 <= loss < math.inf:
+        raise ExchangeError("LOSS-MISSING", f"the metric {key!r} of the reply is not a loss.")
+    return float(loss)
 
 
 def update_norm(reply: Reply) -> float:

@@ -74,7 +74,7 @@ def test_a_reply_without_its_loss_is_left_out(kind: Any, cost: float | None, mak
 
 @pytest.mark.parametrize("kind", [FedCostWAvg, FedPIDAvg])
 def test_a_loss_under_another_name_does_not_make_it_fedavg_without_a_word(kind: Any, make: Any) -> None:
-    with pytest.raises(QuorumError, match=r"the metric 'train\.loss' of the reply is not a loss"):
+    with pytest.raises(QuorumError, match=r"the metric 'train\.loss' of the reply is not a loss.*loss_key"):
         weights(kind(), [sites(make, 4.0, 2.0)])
 
 
