@@ -247,7 +247,7 @@ class FedAvg(EvaluationRounds):
         self._check_quorum(self.last_round, "train")
         if self._planned_replies:
             check_noise(self.last_round, self._planned_replies)
-        made = finish_in_range(self, server_round, limits.largest)
+        made = finish_in_range(self, self.last_round, limits.largest)
         if not self._planned_replies:  # or the model would be kept without its noise
             self.last_model = made
         return made, mean_metrics(self.last_round.counted, self.weighted_by_key, self.train_metrics_aggr_fn)

@@ -14,7 +14,7 @@ from flwr.app import ArrayRecord
 
 from medfl.errors import ExchangeError, QuorumError
 from medfl.messages.models import Tensor, Tensors, flatten, iter_blocks, max_abs, max_abs_bound, out_of_range_error
-from medfl.messages.records import array_views
+from medfl.messages.records import RoundRecord, array_views
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
@@ -69,15 +69,15 @@ class _Resumable(Protocol):
     def restore(self, state: Tensors) -> None: ...
 
 
-def finish_in_range(strategy: _Resumable, server_round: int, largest: Mapping[str, float]) -> ArrayRecord:
+def finish_in_range(strategy: _Resumable, record: RoundRecord, largest: Mapping[str, float]) -> ArrayRecord:
     """Finish a round of a strategy, or refuse the round and take back what the strategy has kept of it.
 
     Parameters
     ----------
     strategy : FedAvg
         The strategy.
-    server_round : int
-        The round.
+    record : RoundRecord
+        The round, with the replies that counted.
     largest : mapping of str to float
         Largest absolute value of each reply, by site; empty when it is not known.
 
@@ -100,11 +100,12 @@ def finish_in_range(strategy: _Resumable, server_round: int, largest: Mapping[st
         return made
     strategy.restore(before)
     what = "what the next round needs" if model_is_finite else "the new model"
-    worst = max(largest.values(), default=0.0)
-    sites = ", ".join(sorted(site for site, size in largest.items() if size == worst))
+    counted = {reply.site: largest[reply.site] for reply in record.counted if reply.site in largest}
+    worst = max(counted.values(), default=0.0)
+    sites = ", ".join(sorted(site for site, size in counted.items() if size == worst))
     raise QuorumError(
         "UPDATE-RANGE",
-        f"round {server_round}: {what} is out of range, so nothing of this round is kept."
+        f"round {record.round}: {what} is out of range, so nothing of this round is kept."
         f"{f' The largest values came from {sites}.' if sites else ''}",
         "Lower the learning rates, or leave out that site.",
     )

@@ -72,6 +72,13 @@ def test_a_round_whose_result_is_out_of_range_is_refused_and_its_state_is_that_f
     assert strategy.last_model["w"].numpy().tolist() == low["w"].tolist()
 
 
+def test_a_site_that_was_left_out_is_not_blamed_for_the_round() -> None:
+    strategy, low = build("FedAvgM", server_momentum=0.5, server_learning_rate=0.5), {"w": np.full(2, -3e38, np.float32)}
+    other_layout = reply_with_model({"w": np.full(3, 3.3e38, np.float32)}, 1000)
+    with pytest.raises(QuorumError, match="largest values came from node-3"):
+        run_round(strategy, 1, low, {2: answer(2.9e38), 3: answer(3.1e38), 4: other_layout})
+
+
 def test_no_strategy_returns_a_model_beyond_its_type() -> None:
     class Doubling(strategies.FedAvg):
         def new_tensor(self, name: str, mean: Any) -> Any:
