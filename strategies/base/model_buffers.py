@@ -15,8 +15,10 @@ from medfl.messages.models import Tensors
 
 _log = getLogger("flwr")
 
-RUNNING_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # ends of PyTorch's names
-_MOVING_SUMS = ("ema_cluster_size", "ema_w")  # ends of the names in MONAI's EMAQuantizer
+_RUNNING_STATISTICS = (  # ends of names
+    *("running_mean", "running_var", "num_batches_tracked"),  # in PyTorch's normalisation layers
+    *("ema_cluster_size", "ema_w"),  # in MONAI's EMAQuantizer
+)
 _SHOWN = 3  # names in the log
 
 
@@ -57,17 +59,6 @@ def freeze_names(names: Iterable[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
 
 
-def find_running_statistics(names: Iterable[str]) -> frozenset[str]:
-    """Return the names that end as those of PyTorch's running statistics and of MONAI's moving sums do.
-
-    Examples
-    --------
-    >>> sorted(find_running_statistics(["norm.weight", "norm.running_var"]))
-    ['norm.running_var']
-    """
-    return frozenset(name for name in names if name.endswith(RUNNING_STATISTICS + _MOVING_SUMS))
-
-
 def find_buffers(model: Tensors, parameter_names: Collection[str] | None) -> frozenset[str]:
     """Return the names of the buffers of a model.
 
@@ -76,16 +67,22 @@ def find_buffers(model: Tensors, parameter_names: Collection[str] | None) -> fro
     model : mapping of str to ndarray
         The model.
     parameter_names : collection of str, optional
-        Names of its parameters; the names of the tensors decide unless given (`find_running_statistics`).
+        Names of its parameters. Unless given, the buffers are the tensors whose names end as those of running statistics do.
 
     Raises
     ------
     ExchangeError
         ``PARAMETER-NAMES`` when one of the names given is that of no tensor of the model, or none is of floating point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sorted(find_buffers({"norm.weight": np.ones(2), "norm.running_var": np.ones(2)}, None))
+    ['norm.running_var']
     """
     floats = [name for name, tensor in model.items() if tensor.dtype.kind == "f"]
     if parameter_names is None:
-        return find_running_statistics(floats)
+        return frozenset(name for name in floats if name.endswith(_RUNNING_STATISTICS))
     unknown, buffers = sorted(set(parameter_names) - set(model)), frozenset(floats) - frozenset(parameter_names)
     what = ""
     if unknown:

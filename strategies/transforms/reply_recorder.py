@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from medfl.aggregate import DiskReplies
 from medfl.messages.models import Tensors
-from medfl.strategies.base.model_buffers import find_running_statistics
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.transforms.reply_transform import ReplyTransform
 
@@ -34,12 +33,12 @@ class ReplyRecorder(ReplyTransform):
     def begin_round(self, server_round: int, sent: Tensors) -> None:
         """Drop the replies of the round before."""
         self.close()
-        due = server_round % self.every == 0
-        self.replies = DiskReplies(sent, buffers=find_running_statistics(sent)) if due else None
+        self.replies = DiskReplies(sent) if server_round % self.every == 0 else None
 
     def transform(self, reply: Reply) -> Reply:
         """Keep a reply."""
         if self.replies is not None:
+            self.replies.buffers = frozenset(reply.buffers)  # which the strategy knows, and not the model
             self.replies.add(reply.site, reply.arrays, reply.weight)
         return reply
 
