@@ -22,9 +22,9 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
+from medfl.strategies.base.central_privacy import OrderCheck, check_noise, check_release
 from medfl.strategies.base.evaluation_rounds import EvaluationRounds, check_no_replies
 from medfl.strategies.base.model_buffers import find_buffers, freeze_names, log_buffers
-from medfl.strategies.base.central_privacy import OrderCheck, check_noise, check_release
 from medfl.strategies.base.reply import MetricsMean, Reply, mean_metrics
 from medfl.strategies.base.value_range import RangeCheck, check_sent_model, finish_in_range
 from medfl.strategies.transforms.reply_pipeline import ReplyPipeline

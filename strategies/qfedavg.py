@@ -26,9 +26,9 @@ class QFedAvg(DiskStrategy):
 
         x <- x - (sum of F_k^q d_k) / (sum of q F_k^(q-1) |d_k|^2 + L F_k^q).
 
-    Sites differ in weight by their loss alone; the norm is over the parameters, and buffers (running statistics) are the mean of
-    the replies, weighted by F_k^q. Losses are divided by the largest one of the round, so that no power of them is out of range;
-    replies wait on disk until it is known.
+    Sites differ in weight by their loss alone; the norm is over the parameters, and buffers (running statistics) are the mean
+    of the replies, weighted by F_k^q. Losses are divided by the largest one of the round, so that no power of them is out of
+    range; replies wait on disk until it is known.
 
     Parameters
     ----------
