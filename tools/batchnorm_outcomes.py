@@ -18,7 +18,7 @@ class Outcome:
     name : str
         A class of `medfl.strategies`, or of Flower for the wrappers around a strategy.
     statistics : str
-        What the running means and variances of the new model are.
+        What the running means and variances of the new model are, or why the run is refused.
     code : str
         Code with which the run is refused before the first round; empty when it runs.
     """
@@ -30,8 +30,8 @@ class Outcome:
 
 _MEAN, _MEDIAN = "the weighted mean of the replies", "the coordinate-wise median of all replies"
 _OPTIMIZER = f"{_MEAN}; the optimizer leaves them alone"
-_CODEC = "would be spoilt by what the codec loses"
-_PRIVATE = "would be spoilt by noise, and be without privacy if they were spared"
+_CODEC = "what the codec loses may turn a variance negative"
+_PRIVATE = "noise may turn a variance negative, and without noise they would not be private"
 
 OUTCOMES = (
     Outcome("FedAvg", _MEAN),
@@ -54,8 +54,8 @@ OUTCOMES = (
     Outcome("Cyclic", "those of the last site"),
     Outcome("FedBuff", "the mean of the replies, the older the less weight"),
     Outcome("LocalOnly", "each site's own"),
-    Outcome("ClipNorm", "pass as they came; not in the norm"),
-    Outcome("NormOutlierFilter", "pass as they came; not in the norm"),
+    Outcome("ClipNorm", f"{_MEAN}, which pass as they came; not in the norm"),
+    Outcome("NormOutlierFilter", f"{_MEAN} that are kept; not in the norm"),
     Outcome("Bf16", _CODEC, "CODEC-BUFFERS"),
     Outcome("Int8", _CODEC, "CODEC-BUFFERS"),
     Outcome("TopK", _CODEC, "CODEC-BUFFERS"),

@@ -71,8 +71,8 @@ defaults, above, and passes them to the class. These are the intended difference
 _BUFFERS = """\
 ## Networks with BatchNorm
 
-Not every tensor is a parameter. Running means and variances of BatchNorm, and other buffers, are averaged; they are not
-optimised at the server, and count in no norm and no distance. Which tensors are parameters can be said to every strategy:
+Not every tensor is a parameter. Buffers, such as the running means and variances of BatchNorm, are averaged: the server does
+not optimise them, and they count in no norm and no distance. Every strategy can be told which tensors are parameters:
 
 ```python
 from medfl.strategies import FedAdam, read_parameter_names
@@ -80,38 +80,56 @@ from medfl.strategies import FedAdam, read_parameter_names
 strategy = FedAdam(parameter_names=read_parameter_names(net))
 ```
 
-A name that is not in the model that is sent is refused before the first round, or a mistyped parameter would be taken for a
-buffer. Where only some arrays are sent, give `read_parameter_names(net) & set(arrays)`.
+A name that the model does not have is refused before the first round, because a parameter whose name is misspelt would be
+taken for a buffer. Where only some arrays are sent, give `read_parameter_names(net) & set(arrays)`.
 
-Unless it is said, tensors whose names end in `running_mean`, `running_var` or `num_batches_tracked`, as PyTorch names them, or
-in `ema_cluster_size` or `ema_w`, as MONAI's `EMAQuantizer` does, are buffers, and all others of floating point are parameters;
-the log of the server says once what was found. A network with other buffers needs `parameter_names`. Arrays that are
-sent as a list have numbers for names, which tell nothing: all of them are taken for parameters, as in Flower, and a strategy
-to which it matters logs a warning before the first round. It is a warning and no refusal, because most such models have no
-BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the numbers of the parameters as `parameter_names`.
+Without `parameter_names`, the buffers are the tensors whose names end in `running_mean`, `running_var` or
+`num_batches_tracked` (PyTorch), or in `ema_cluster_size` or `ema_w` (MONAI's `EMAQuantizer`). All other tensors of floating
+point are parameters. The log of the server says once what was found. A network with other buffers needs `parameter_names`.
 
-Under differential privacy buffers are not spared: what is sent without clipping and noise is not private, and a variance with
-noise may be negative. So a model that has buffers or counters is refused inside Flower's wrappers. The noise of these wrappers
-is right for a mean of as many replies as planned, all of equal weight (`weighted_by_key=""`), so anything else is refused too,
-and nothing is released. Of the transforms only those that shorten updates or leave them out may take part (`only_shortens`), as
-they come after the clipping. The wrapper is found behind other strategies and decorators. What someone's own class does in
-`aggregate_train`, around these steps, is not looked at: it must not change the model. With Flower's `accountant` a
-wrapper takes Flower's own FedAvg and FedProx alone, and refuses medfl's classes.
+Arrays that are sent as a list have numbers for names, which say nothing, so all of them are taken for parameters, as in
+Flower. A strategy to which it matters then logs a warning before the first round; it refuses nothing, because most such models
+have no BatchNorm. For one that has, send `ArrayRecord(net.state_dict())`, or give the numbers of the parameters as
+`parameter_names`.
 
 Studies do not average BatchNorm at all: `network.norm = "batch"` goes with `personal.layers = "norm"` only. In a Flower app
-that sends such a network whole, five rounds go as follows, at sites whose variances differ by 10^6 and one of which drops out;
-a run that is refused is refused before anything is sent.
+that sends such a network whole, the running statistics of the new model are those below. In five rounds at sites whose
+variances differ by 10^6, one of which drops out, variances stay positive and losses finite. What is refused is refused before
+anything is sent.
+
+"""
+_PRIVACY = """\
+## Inside Flower's central differential privacy
+
+The noise of Flower's wrappers hides a site in a mean of at least as many replies as planned (`num_sampled_clients`), all of
+equal weight (`weighted_by_key=""`). Anything else is refused, and nothing is released:
+
+- Rules other than the mean of FedAvg and FedProx.
+- Models with buffers or counters. Left out of clipping and noise they would not be private, and noise may turn a variance
+  negative.
+- Transforms that may lengthen updates, because transforms come after the clipping. Those that shorten updates, leave replies
+  out or only look on say so (`only_shortens`).
+- A round in which fewer replies count than planned, or their weights differ.
+
+A wrapper is found behind other strategies and decorators too. A class of your own may save the model in its `aggregate_train`,
+but must not change it: that is not checked. A wrapper that is given Flower's `accountant` refuses medfl's classes itself: it
+takes Flower's own FedAvg and FedProx only.
 
 """
 _RANGE = """\
 ## Replies that are far off
 
-A reply that is not finite is left out. A reply that is finite and far off counts in a mean, as in Flower. With `UPDATE-RANGE`
-server optimizers, FedNova, SCAFFOLD, FedDyn and FedBuff leave out one with a value beyond 2^60 (1.2e18), and RFA and q-FedAvg
-one with an update longer than 2^510. If the new model or the state is not finite all the same, the round fails, also with
-`UPDATE-RANGE`, the state from before it is kept, and the site with the largest values is named. Nearer than that nothing is
-left out: a single update that is thousands of times too long holds FedAdam, FedYogi and FedAdagrad back for many rounds.
-`reject-factor` leaves such updates out.
+A reply that is not finite is left out. One that is finite but far off counts in a mean, as in Flower. Rules that go beyond the
+mean leave it out with the code `UPDATE-RANGE`: server optimizers, FedNova, SCAFFOLD, FedDyn and FedBuff when a value is beyond
+2^60 (1.2e18), and beyond 1024 times the largest of the model; RFA, q-FedAvg and `filtering.clip-norm` when the norm of the
+update is beyond 2^510.
+
+If the new model or the state of the strategy is not finite all the same, the round fails, also with `UPDATE-RANGE`. The state
+is then that from before the round. Server optimizers, FedNova, SCAFFOLD, FedDyn and FedBuff also name the site with the
+largest values.
+
+Nearer than that nothing is left out, and a single update that is thousands of times too long holds FedAdam, FedYogi and
+FedAdagrad back for many rounds. `filtering.reject-factor`, in Python `NormOutlierFilter`, leaves such updates out.
 
 """
 _STACKS = """\
@@ -159,8 +177,9 @@ def build_page() -> str:
         ),
         "",
         _BUFFERS.rstrip("\n") + "\n",
-        _table(("class", "running statistics", "five rounds"), list(_batchnorm())),
+        _table(("class", "running statistics of the new model"), list(_batchnorm())),
         "",
+        _PRIVACY.rstrip("\n") + "\n",
         _RANGE.rstrip("\n") + "\n",
         _STACKS.rstrip("\n") + "\n",
         _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
@@ -227,8 +246,9 @@ def _format_limits(field: FieldInfo) -> str:
 
 
 def _batchnorm() -> Iterator[tuple[str, ...]]:
-    fine = "variances stay positive, losses finite"
-    return ((f"`{each.name}`", each.statistics, f"refused: `{each.code}`" if each.code else fine) for each in OUTCOMES)
+    return (
+        (f"`{each.name}`", f"refused (`{each.code}`): {each.statistics}" if each.code else each.statistics) for each in OUTCOMES
+    )
 
 
 def _additions() -> Iterator[tuple[str, ...]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.serverapp import SamplingMethod
 from flwr.serverapp import strategy as flower
 
 from medfl import strategies
@@ -64,6 +66,16 @@ def test_unequal_weights_release_nothing() -> None:
 def test_a_rule_that_is_no_mean_is_refused_before_anything_is_sent(kind: Any) -> None:
     with pytest.raises(ExchangeError, match=f"PRIVACY-RULE.*{kind.__name__}"):
         start(kind(), {site: answer(0.01) for site in SITES})
+
+
+@pytest.mark.parametrize("kind", [strategies.FedAvg, strategies.FedProx])
+def test_a_wrapper_with_flowers_accountant_refuses_our_classes_itself(kind: Any) -> None:
+    options: dict[str, Any] = {"noise_multiplier": 1.0, "clipping_norm": 1.0, "num_sampled_clients": 5}
+    options["accountant"] = SimpleNamespace(config=SimpleNamespace(sampling_method=SamplingMethod.NO_AMPLIFICATION))
+    wrapper = flower.DifferentialPrivacyServerSideFixedClipping
+    assert wrapper(getattr(flower, kind.__name__)(), **options)
+    with pytest.raises(ValueError, match="requires a strategy using"):
+        wrapper(kind(), **options)
 
 
 class Delegating(flower.Strategy):
