@@ -75,9 +75,25 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
     DataError
         ``INDEX-*`` when the index is missing, or a column that the site names is not in it.
     """
-    root = site.root
-    full_table = read_table(resolve_below(root, index_name(site)), site.data.patient, site.data.label, site.data.image)
+    full_table = read_table(resolve_below(site.root, index_name(site)), site.data.patient, site.data.label, site.data.image)
     table = filter_rows(full_table, site.data.where)
+    resolver = DicomResolver(study.task.modality, site.data, index, selection)
+    entries = _list_rows(table, site, index, resolver, masks=study.task.kind == "segmentation")
+    return Listing(
+        tuple(entries),
+        patient_ids=bool(site.data.patient),
+        warnings=(
+            *_blank_warnings(full_table, site.data.where),
+            *unread_column_warnings(table, site.data),
+            *resolver.warnings(),
+        ),
+        channels=names_in_patterns(site.data.image),
+    )
+
+
+def _list_rows(table: Table, site: Site, index: FileIndex, resolver: DicomResolver, *, masks: bool) -> list[Entry]:
+    """Return what each row says; the files that have to be opened for it are opened all at once."""
+    root = site.root
     section = "data" if (site.folder / "site.toml").is_file() else "simulation"
     images = _read_image_names(table, site, section)
     keys = [_row_key(names, row) for names, row in zip(images, table.rows, strict=True)]
@@ -86,11 +102,9 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
     if site.data.patient:
         patients = fill_pattern(table, site.data.patient, what="patient", section=section)
     splits, annotations = (get_optional_column(table, name) for name in (SPLIT_COLUMN, ANNOTATED_COLUMN))
-    masks = study.task.kind == "segmentation"
     not_images = set() if masks else find_masks_as_classes(images, labels)
-    resolver = DicomResolver(study.task.modality, site.data, index, selection)
     index.prefetch(_paths_to_open(root, [*(name for names in images for name in names), *(labels if masks else ())]))
-    entries = [
+    return [
         Entry(
             key=key,
             patient=patient,
@@ -106,16 +120,6 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
             keys, images, labels, patients, splits, annotations, table.rows, strict=True
         )
     ]
-    return Listing(
-        tuple(entries),
-        patient_ids=bool(site.data.patient),
-        warnings=(
-            *_blank_warnings(full_table, site.data.where),
-            *unread_column_warnings(table, site.data),
-            *resolver.warnings(),
-        ),
-        channels=names_in_patterns(site.data.image),
-    )
 
 
 def _read_image_names(table: Table, site: Site, section: str) -> list[tuple[str, ...]]:

@@ -213,10 +213,8 @@ def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str]
         if not equals or not name:
             fix = "Write column=a|b or column!=a|b, joined by semicolons."
             raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
-        column, wanted = (
-            find_column(table.columns, name, "where", rows=table.rows),
-            {value.strip() for value in values.split("|")},
-        )
+        column = find_column(table.columns, name, "where", rows=table.rows)
+        wanted = {value.strip() for value in values.split("|")}
         _refuse_other_spellings(table, column, wanted)
         found.append((column, wanted, drop))
     return found

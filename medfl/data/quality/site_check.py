@@ -76,7 +76,7 @@ def check_site(
 
     Returns
     -------
-    Check
+    SiteCheck
         What was found out.
     Study or None
         The study, or the one that was assumed; None when none could be.
@@ -101,12 +101,8 @@ def check_site(
         assumed = (*assumed, ONLY_IMAGES if only else _say_checked_alone(len(images)))
         cases, cohort = [*cases, *images], _without_rechecked(cohort, images, none_labelled=only)
     facts = _inspect_cases(cases, study, site, _pick_previews(cases, 0 if fast else previews), fast, workers, progress)
-    contents = {case.case: case.content for case in facts if case.content and case.usable}
-    copies = settle_copies([*cohort.cases, *images], contents, patient_ids=cohort.patient_ids)
-    facts = _without_copies(facts, copies)
     if not fast:
-        codes = reading_results((f.case for f in facts), (n for f in facts for n in f.findings))
-        save_reading_results(site, study.name, copies.tell_reading(codes), copies.others)
+        facts = _settle_reading(facts, [*cohort.cases, *images], study, site, patient_ids=cohort.patient_ids)
     names = {case.name for case in images}
     facts = [mark_unlabelled(case) if case.case in names else case for case in facts]
     check = _build_check(site, study, cohort, facts, fast=fast)
@@ -118,6 +114,18 @@ def check_site(
 def _say_checked_alone(count: int) -> str:
     has, they = ("has", "it was checked by itself") if count == 1 else ("have", "they were checked by themselves")
     return f"{plural(count, 'image')} {has} no label: {they}."
+
+
+def _settle_reading(
+    facts: Sequence[CaseFacts], cases: Sequence[Case], study: Study, site: Site, *, patient_ids: bool
+) -> list[CaseFacts]:
+    """Return the facts of cases that were read without copies of others, and save for each what reading it showed."""
+    contents = {case.case: case.content for case in facts if case.content and case.usable}
+    copies = settle_copies(cases, contents, patient_ids=patient_ids)
+    settled = _without_copies(facts, copies)
+    codes = reading_results((case.case for case in settled), (finding for case in settled for finding in case.findings))
+    save_reading_results(site, study.name, copies.tell_reading(codes), copies.others)
+    return settled
 
 
 def _without_copies(facts: Sequence[CaseFacts], copies: Copies) -> list[CaseFacts]:

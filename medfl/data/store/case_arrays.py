@@ -56,6 +56,7 @@ def build_case_arrays(
     check_prepared_size(tuple(working.image.shape[1:]), spacing, study, site.data, masked=mask is not None)
     del volume, label
     prepared, prepared_mask = normalize_and_resample(working, study)
+    moved = prepared.shape != grid or not np.allclose(prepared.affine, affine, rtol=0, atol=1e-6)
     arrays: dict[str, Array] = {"image": prepared.array}
     facts: Meta = {
         "label": one_class,
@@ -69,18 +70,27 @@ def build_case_arrays(
         "warnings": warnings,
     }
     if mask is not None and prepared_mask is not None:
-        classes = len(study.task.classes)
-        arrays["label"] = prepared_mask
-        counts = _count_voxels(prepared_mask, classes)
-        facts["foreground"] = list(range(1, classes))
-        arrays |= {f"fg_{index}": _sample_positions(prepared_mask, index, counts[:, index]) for index in facts["foreground"]}
-        moved = prepared.shape != grid or not np.allclose(prepared.affine, affine, rtol=0, atol=1e-6)
-        facts["present"] = np.flatnonzero((_count_voxels(mask, classes) if moved else counts).any(0)).tolist()
-        facts["warnings"] += _lost_classes(set(facts["present"]) - set(np.flatnonzero(counts.any(0)).tolist()), study)
+        foreground, left = _sample_foreground(prepared_mask, study)
+        arrays |= {"label": prepared_mask} | {f"fg_{index}": positions for index, positions in foreground.items()}
+        present = _find_present(_count_voxels(mask, len(study.task.classes))) if moved else left
+        told = warnings + _lost_classes(present - left, study)
+        facts |= {"foreground": list(foreground), "present": sorted(present), "warnings": told}
         if study.task.dimension == 3 and moved:
             arrays["reference"] = mask
             facts["reference"] = {"affine": affine.tolist(), "spacing": spacing}
     return arrays, facts
+
+
+def _sample_foreground(mask: Array, study: Study) -> tuple[dict[int, Array], set[int]]:
+    """Return positions of each foreground class of a mask, and all classes that occur in it."""
+    counts = _count_voxels(mask, len(study.task.classes))
+    positions = {index: _sample_positions(mask, index, counts[:, index]) for index in range(1, len(study.task.classes))}
+    return positions, _find_present(counts)
+
+
+def _find_present(counts: NDArray[np.int64]) -> set[int]:
+    """Return the classes that have voxels, from the result of `_count_voxels`."""
+    return {int(index) for index in np.flatnonzero(counts.any(0))}
 
 
 def _lost_classes(lost: Set[int], study: Study) -> list[list[str]]:
