@@ -174,7 +174,7 @@ def _useless_index_error(table: Table, site: Site, lacks: Mapping[str, bool]) ->
     names = " and no ".join(f"column {wanted[role]!r}" for role in lacking)
     what = f"the images were found without the index; it has no {names}, and no column {site.data.image!r} either."
     guesses = {role: find_meant(table.columns, wanted[role], role, table.rows)[:1] for role in lacking}
-    settings = " and ".join(f"{role} = {guess!r}".replace("'", '"') for role, found in guesses.items() for guess in found)
+    settings = " and ".join(f'{role} = "{guess}"' for role, found in guesses.items() for guess in found)
     settings = settings if all(guesses.values()) else " and ".join(f"'{role}'" for role in lacking) + " to columns of it"
     there = describe_columns(table.columns, "", rows=table.rows)
     fix = (

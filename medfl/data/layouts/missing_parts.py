@@ -32,12 +32,13 @@ _CONTAINERS = re.compile(r"\.(zip|tar|tgz|tbz|txz|7z|rar)(\.|$)")  # archives of
 _COPY = re.compile(  # x (1).dcm, x - Copy.dcm, x copy 2.dcm
     r"(.+?)(?: ?\(\d+\)| \(copy\)| - (?:copy|kopie|copie)(?: ?\(\d+\))?| copy(?: \d+)?)(\.[a-z0-9]+)?"
 )
-_FURTHER_SUFFIX = re.compile(r"(.+\.(?:dcm|dicom|ima|dc3|dic))\.[^.]+")  # 5-1.dcm.txt, 5-1.dcm.failed
+_FURTHER_SUFFIX = re.compile(rf"(.+(?:{'|'.join(map(re.escape, _DICOM_SUFFIXES))}))\.[^.]+")  # 5-1.dcm.txt, 5-1.dcm.failed
 _OTHER_CONTENTS = {*NON_DICOM_SUFFIXES, ".log", ".ini", ".db"} - {".txt", ".html"}  # what a slice is not called by mistake
 _MAX_SIBLINGS = 50  # folders beside that of a file, of more of which it could be a part of any
 _HEXADECIMAL = re.compile(r"[0-9a-f]*").fullmatch
-_Key = tuple[tuple[int, int, str], ...]
 _DIGITS_JOINED = re.compile(r"#([._-]#)+")
+
+_Key = tuple[tuple[int, int, str], ...]
 
 
 class _Names:

@@ -111,8 +111,8 @@ class TableDescription:
         meant = find_synonyms([name for name in self.label_candidates if not name.startswith("column ")], "label")
         setting = f'set label = "{meant[0]}" in [data] if that is it.' if meant else ""
         if self.labels_elsewhere:
-            could = f"For a classification, the label could be: {listed}" if listed else ""
-            return f"{could}; {setting}" if could and setting else f"{could}." if could else ""
+            could = f"For a classification, the label could be: {listed}"
+            return f"{could}; {setting}" if setting else f"{could}." if listed else ""
         could = f"Could be: {listed}." if listed else "None looks like one."
         return f"No column is the label: {setting} {could}" if setting else f"No column is the label. {could}"
 
@@ -142,7 +142,7 @@ def describe_column(column: ColumnDescription) -> str:
             for one in column.values
         ]
         rest = column.different - len(column.values)
-        return ", ".join([*shown, *([f"{plural(rest, 'other value')}"] if rest else [])])
+        return ", ".join([*shown, *([plural(rest, "other value")] if rest else [])])
     return _WORDS[column.kind].format(count=column.different)
 
 

@@ -64,16 +64,13 @@ def find_small_classes(classes: Iterable[ClassCount], study: Study) -> tuple[Fin
     study : Study
         Says which splits there are.
     """
-    classes = tuple(classes)
-    shares = {"train": 1.0, "validation": study.splits.validation, "test": study.splits.test}
-    wanted = [split for split in SPLITS if shares[split] > 0]
+    classes, wanted = tuple(classes), _list_splits(study)
     used = {split for count in classes for split, patients in count.by_split.items() if patients}
     findings = []
     for count in classes:
         lacking = [split for split in wanted if not count.by_split[split]]
-        if count.patients >= len(
-            wanted
-        ):  # enough of them: that the validation has none, or the site no test, is not their fault
+        if count.patients >= len(wanted):
+            # enough of them: that the validation has none, or the site no test, is not their fault
             lacking = [split for split in lacking if split in used and split != "validation"]
         if count.cases and lacking:
             findings.append(small_class_warning(count.name, count.cases, count.patients, lacking))
@@ -91,15 +88,16 @@ def find_empty_splits(cases: Iterable[CaseFacts], study: Study) -> tuple[Finding
         Says which splits there are.
     """
     used = {case.split for case in cases if case.usable}
-    shares = {"train": 1.0, "validation": study.splits.validation, "test": study.splits.test}
-    lacking = [split for split in SPLITS if shares[split] > 0 and split not in used] if used else []
+    lacking = [split for split in _list_splits(study) if split not in used] if used else []
     fix = "Put patients into it in the column 'split', or remove the column to let medfl split; if it is meant so, leave it."
-    return tuple(
-        Finding.warning(
-            "SPLIT-EMPTY", f"the column 'split' puts no case into {split}: nothing can be {_WORK[split]} here.", fix
-        )
-        for split in lacking
-    )
+    what = "the column 'split' puts no case into {}: nothing can be {} here."
+    return tuple(Finding.warning("SPLIT-EMPTY", what.format(split, _WORK[split]), fix) for split in lacking)
+
+
+def _list_splits(study: Study) -> list[str]:
+    """Return the splits that a study has."""
+    shares = {"train": 1.0, "validation": study.splits.validation, "test": study.splits.test}
+    return [split for split in SPLITS if shares[split] > 0]
 
 
 def find_small_values(values: Iterable[ValueCount]) -> tuple[Finding, ...]:
