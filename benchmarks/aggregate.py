@@ -4,15 +4,16 @@
 
 Ten replies of 25 million float32 values (quick: 2 million). Each way is timed in turn, several times over, and the best is
 kept, so that a busy machine disturbs all ways alike. The warm ratio is of folding alone; the whole one includes the first
-touch of the sums' memory and the result. Memory is that of the process while FedAvg takes 4, 16 and 64 replies that are
-made one at a time, beyond the model that was sent and the reply being folded. Set OMP_NUM_THREADS=1.
+touch of the sums' memory and the result. Sums that need more bits are timed warm. Memory is that of the process while FedAvg
+takes 4, 16 and 64 replies that are made one at a time, beyond the model that was sent and the reply being folded. Set
+OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -23,7 +24,9 @@ from benchmarks.crowd import ask, make_record, make_reply, peak, sizes_of, start
 from medfl.aggregate import ExactMean, FloatMean, Mean, MeanName
 from medfl.strategies.fedavg import FedAvg
 
-Model = dict[str, NDArray[np.float32]]
+Model = dict[str, NDArray[np.floating]]
+
+_WEIGHTS = [3.0, 14.0, 15.0, 92.0, 65.0, 35.0, 89.0, 79.0, 32.0, 38.0]
 
 
 def make_model(values: int, seed: int) -> Model:
@@ -32,23 +35,23 @@ def make_model(values: int, seed: int) -> Model:
     return {f"tensor{i}": rng.standard_normal(n, dtype=np.float32) * np.float32(0.05) for i, n in enumerate(sizes_of(values))}
 
 
-def plain(replies: list[Model], weights: list[int]) -> Model:
+def plain(replies: list[Model], weights: list[float]) -> Model:
     """One pass a reply: the yardstick."""
     total = {name: np.zeros_like(x) for name, x in replies[0].items()}
     for reply, weight in zip(replies, weights, strict=True):
         for name, x in reply.items():
-            total[name] += np.float32(weight) * x
+            total[name] += x.dtype.type(weight) * x
     return total
 
 
-def folded(kind: type[Mean], replies: list[Model], weights: list[int]) -> Model:
+def folded(kind: type[Mean], replies: list[Model], weights: list[float]) -> Model:
     """Fold all replies with one of medfl's means."""
     mean = kind(replies[0])
     fold_all(mean, replies, weights)
     return mean.result()
 
 
-def fold_all(mean: Mean, replies: list[Model], weights: list[int]) -> None:
+def fold_all(mean: Mean, replies: list[Model], weights: list[float]) -> None:
     """Fold all replies into sums that are there already."""
     for reply, weight in zip(replies, weights, strict=True):
         mean.add(reply, weight)
@@ -73,7 +76,7 @@ def peak_models(kind: MeanName, sent: ArrayRecord, values: int, count: int) -> t
 def print_times(values: int, turns: int) -> None:
     """Time the means and the yardstick in turn, and print them."""
     models = [make_model(values, seed) for seed in range(4)]  # used in turn: ten would only need more memory
-    replies, weights = [models[i % 4] for i in range(10)], [3, 14, 15, 92, 65, 35, 89, 79, 32, 38]
+    replies, weights = [models[i % 4] for i in range(10)], _WEIGHTS
     ways: dict[str, Callable[[], object]] = {
         "plain": lambda: plain(replies, weights),
         "float": lambda: folded(FloatMean, replies, weights),
@@ -83,17 +86,37 @@ def print_times(values: int, turns: int) -> None:
     for mean in means:
         mean.add(replies[0], 1)
     ways["warm float"], ways["warm exact"] = (partial(fold_all, mean, replies, weights) for mean in means)
+    best = time_in_turn(ways, turns)
+    print(f"10 replies of {values / 1e6:.0f} million float32 values")
+    print(f"plain  {best['plain']:.3f} s   acc += w * x")
+    for name, budget in (("float", 1.1), ("exact", 2.0)):
+        warm, whole = best[f"warm {name}"] / best["plain"], best[name] / best["plain"]
+        print(f"{name}  {best[name]:.3f} s   ratio {warm:.2f} warm, {whole:.2f} whole; budget {budget} warm")
+
+
+def print_costly_sums(values: int, turns: int) -> None:
+    """Time the exact mean, warm, where its sums need more bits than those of usual models and weights."""
+    model = make_model(values, 0)
+    wide = {name: x.astype(np.float64) * 1.1 for name, x in model.items()}
+    for what, reply, factor in (("weights above 10,000", model, 10_000), ("fractions", model, 1 / 7), ("float64", wide, 1)):
+        replies, weights = [reply] * 10, [weight * factor for weight in _WEIGHTS]
+        mean = ExactMean(reply)
+        fold_all(mean, replies, weights)
+        best = time_in_turn(
+            {"plain": partial(plain, replies, weights), "warm": partial(fold_all, mean, replies, weights)}, turns
+        )
+        print(f"exact  ratio {best['warm'] / best['plain']:.2f} warm with {what}")
+
+
+def time_in_turn(ways: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:
+    """Return the shortest time of each way in seconds."""
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(turns):
         for name, way in ways.items():
             begin = time.perf_counter()
             way()
             best[name] = min(best[name], time.perf_counter() - begin)
-    print(f"10 replies of {values / 1e6:.0f} million float32 values")
-    print(f"plain  {best['plain']:.3f} s   acc += w * x")
-    for name, budget in (("float", 1.1), ("exact", 2.0)):
-        warm, whole = best[f"warm {name}"] / best["plain"], best[name] / best["plain"]
-        print(f"{name}  {best[name]:.3f} s   ratio {warm:.2f} warm, {whole:.2f} whole; budget {budget} warm")
+    return best
 
 
 def print_memory(values: int) -> None:
@@ -116,6 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     values = options.values or (2_000_000 if options.quick else 25_000_000)
     print_times(values, 3 if options.quick else 7)
+    print_costly_sums(values, 3)
     print_memory(values)
 
 
