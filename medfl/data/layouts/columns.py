@@ -38,7 +38,7 @@ _SYNONYMS = {
     "bild bilder datei dateiname bilddatei",
     "label": "labels mask masks maske masken maskfile maskpath seg segmentation groundtruth gt target class classes diagnosis "
     "category outcome befund befunde diagnose diagnosen klasse",
-    "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid fall mrn",
+    "patient": "patients patientid pid subject subjectid participant participantid person personid case caseid mrn",
     SPLIT_COLUMN: "splits set subset partition fold folds test traintest datasplit splitname isvalid holdout heldout isholdout "
     f"external isexternal {' '.join(SPLIT_FLAGS)}",
     ANNOTATED_COLUMN: "annotation annotations annotatedclasses annotatedlabels annotatedstructures annotatedorgans "

@@ -55,12 +55,12 @@ def settings_of(text: str) -> dict[str, str]:
 def test_the_likely_index_is_told_and_what_is_told_works(
     folder: str, table: str, column: str, cell: str, image: str, write: Writer, make_site: Any
 ) -> None:
-    root = write(folder, table, f"{column},Fall,Befund", f"{cell},P{{n}},{{c}}")
+    root = write(folder, table, f"{column},Patient,Befund", f"{cell},P{{n}},{{c}}")
     (told,) = {f.fix for f in check_site(make_site(root))[0].all_findings if "if it is the index" in f.fix}
     assert settings_of(told) == {"index": table, "image": image}
     if folder != ".":  # pictures in the data folder itself have no layout
         assert any(told in text for text in make_overview(make_site(root)).warnings)
-    cohort = read_cohort(make_site(root, **settings_of(told), patient="Fall", label="Befund"), study_of_classes())
+    cohort = read_cohort(make_site(root, **settings_of(told), patient="Patient", label="Befund"), study_of_classes())
     assert [finding.code for finding in cohort.findings] == []
     assert len(cohort.cases) == 4
 
