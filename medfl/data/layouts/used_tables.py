@@ -25,9 +25,8 @@ from medfl.system.text import plural
 
 _SITE_FILE = "site.toml"
 _READS = {
-    "csv": "one index, and of the tables beside it none",
-    "nnunet": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
-    "msd": "dataset.json, and of an index the columns 'case', 'patient', 'split' and 'annotated'",
+    "csv": "its index alone",
+    **dict.fromkeys(CASE_LAYOUTS, "dataset.json, and the columns 'case', 'patient', 'split' and 'annotated' of an index"),
     "bids": f"{PARTICIPANTS_FILE} with the column 'participant_id', and the tables of the values of masks",
     "dicom": "an index with the column 'patient'",
     "folders": "an index with the column 'patient'",
@@ -103,7 +102,7 @@ def unused_table_warning(site: Site, layout: str, used: Collection[str]) -> Find
     into = PARTICIPANTS_FILE if layout == "bids" else "the index (data.index in site.toml)"
     fix = (
         advise_on_index(site, layout, used)
-        or f"What a table says of patients, classes or splits belongs into {into}; move one that is of no use elsewhere."
+        or f"What a table says of patients, classes or splits belongs in {into}; move tables of no use out of the folder."
     )
     if any(table_kind(path.name) in WORKBOOKS for path in tables):
         fix = f"Save workbooks as CSV. {fix}"

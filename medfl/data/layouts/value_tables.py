@@ -40,9 +40,9 @@ def name_mask_values(listing: Listing, root: Path) -> Listing:
     The nearest table counts, in the folder of the mask or one above it up to `root`, of which every entity is one of the mask's
     (the inheritance principle): for ``sub-01_desc-aseg_dseg.nii.gz`` also ``desc-aseg_dseg.tsv`` at the root of a derivative;
     without one, the nearest ``*_dseg.json`` with a ``LabelMap``. What is not understood makes the masks that it governs
-    unusable (``LBL-TABLE``), and so does a table of another name that seems to say what values mean where none of BIDS does; at
-    the root, where tables of patients lie, and for a name that does not speak of labels, it is only told. So
-    do a table of BIDS that is about no mask that lies there, and names that other masks have and this one has not.
+    unusable (``LBL-TABLE``). So does, where no table of BIDS counts, one of another name that seems to say what values mean; at
+    the root, where tables of patients lie, and for a name that does not speak of labels, it is only told. A mask without names
+    is unusable, too, if a table of BIDS near it is about no mask at all, or if other masks have names.
 
     Parameters
     ----------
