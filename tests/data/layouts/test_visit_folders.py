@@ -42,6 +42,7 @@ def codes(cohort: Cohort) -> set[str]:
     [
         ("{0}/visit1/image", "{0}/visit2/image"),
         ("{0}/V1/image", "{0}/V2/image"),
+        ("{0}/Besuch1/image", "{0}/Verlauf2/image"),
         ("{0}/2021-05-03/image", "{0}/2022-05-17/image"),
         ("{0}/baseline/anat/image", "{0}/followup/anat/image"),
         ("{0}/{0}_V1/image", "{0}/{0}_V2/image"),

@@ -15,6 +15,8 @@ VISITS = [
     "P00_V1_T1.nii.gz P00_V2_T1.nii.gz",
     "P1/visit1/image.nii.gz P1/Visit2/image.nii.gz",
     "visit1/P1.nii.gz visit2/P1.nii.gz",
+    "P1_Besuch1 P1_Verlauf2 P1_Verlaufskontrolle_3",
+    "P1_visite1 P1_suivi_2",
     "baseline_007 followup_007",
     "baseline/001.png followup/001.png",
     "ses-1_P1 ses-2_P1",
