@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from medfl.data.cases import Source
 from medfl.data.layouts.bids_names import bids_entities, bids_suffix
@@ -101,9 +103,9 @@ class _ValueTables:
         self._root = root
         self.used: set[str] = set()
         self.doubtful: set[Path] = set()
-        self._files = cache(_list_files)
+        self._folder, self._idle = cache(_FolderTables.of), cache(self._find_idle)
         self._table, self._sidecar = cache(_or_error(read_value_table)), cache(_or_error(_read_sidecar))
-        self._is_other, self._governs_nothing = cache(seems_value_table), cache(self._names_no_mask)
+        self._is_other = cache(seems_value_table)
 
     def names_of(self, mask: Path) -> ValueNames:
         """Return what the values of a mask mean, nothing without a table."""
@@ -121,8 +123,7 @@ class _ValueTables:
         """Return what the nearest file says that says something."""
         entities = bids_entities(mask)
         for folder in self._above(mask):
-            files = [path for path in self._files(folder) if path.name.lower().endswith(ending) and bids_suffix(path) == "dseg"]
-            fitting = [path for path in files if bids_entities(path) <= entities]
+            fitting = [path for path in self._folder(folder).of_bids.about(entities) if path.name.lower().endswith(ending)]
             for path in fitting:
                 require_inside(self._root, path)
             telling = [path for path in fitting if read(path)]
@@ -141,38 +142,28 @@ class _ValueTables:
 
     def _refuse_guess(self, mask: Path) -> None:
         """Refuse a mask without names if a table near it seems to give them; one that only may is kept in `doubtful`."""
-        others = {path for path in self._others(mask) if self._is_other(path)}
+        entities = bids_entities(mask)
+        others = {
+            path for folder in self._above(mask) for path in self._folder(folder).others.about(entities) if self._is_other(path)
+        }
         doubtful = {path for path in others if not speaks_of_values(path) or (path.parent == self._root and is_general(path))}
         if others - doubtful:
             raise other_table_error(VALUE_TABLE)
-        if any(map(self._governs_nothing, self._near(mask))):
+        if any(_may_be_of_one(mask, table) for folder in self._above(mask) for table in self._idle(folder)):
             what = f"a table near the mask ({VALUE_TABLE}) says what values mean, and its name has a part that no mask has."
             fix = "Take that part out of its name if it is about these masks; if it is about something else, move it elsewhere."
             raise DataError("LBL-TABLE", what, fix)
         self.doubtful |= doubtful
 
-    def _near(self, mask: Path) -> Iterator[Path]:
-        """Yield tables of BIDS near a mask, but for those of another patient or visit."""
-        own = {part.partition("-")[0]: part for part in bids_entities(mask)}
-        for folder in self._above(mask):
-            for path in self._files(folder):
-                named = {part.partition("-")[0]: part for part in bids_entities(path)}
-                same = all(own[key] == named[key] for key in ("sub", "ses") if key in named and key in own)
-                if same and _is_of_bids(path):
-                    yield path
+    def _find_idle(self, folder: Path) -> list[Path]:
+        """Return the tables of BIDS in a folder that say what values mean, and are about no mask."""
+        return [path for path in self._folder(folder).of_bids.paths if self._names_no_mask(path)]
 
     def _names_no_mask(self, table: Path) -> bool:
         """Return whether a table says what values mean, and there is no mask in its folder or below that it is about."""
         told = self._table(table) if table.name.lower().endswith(VALUE_TABLE) else self._sidecar(table)
         masks = (path for path in table.parent.rglob("*_dseg.nii*") if bids_entities(table) <= bids_entities(path))
         return bool(told) and next(masks, None) is None
-
-    def _others(self, mask: Path) -> Iterator[Path]:
-        """Yield files of other names near a mask that may be tables of values."""
-        for folder in self._above(mask):
-            for path in self._files(folder):
-                if not _is_of_bids(path) and keyed_parts(path) <= bids_entities(mask):
-                    yield path
 
     def _above(self, mask: Path) -> list[Path]:
         return [folder for folder in mask.parents if folder.is_relative_to(self._root)]
@@ -234,8 +225,45 @@ def _or_error(read: Callable[[Path], ValueNames]) -> Callable[[Path], ValueNames
     return try_it
 
 
-def _list_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(OTHER_ENDINGS) and path.is_file())
+class _ByEntities:
+    """Files by the parts of their names, of which a mask must have all; each is filed under its rarest one.
+
+    So a mask is not compared to every file of a folder that holds one for each mask.
+    """
+
+    def __init__(self, files: Mapping[Path, frozenset[str]]) -> None:
+        self.paths = [*files]
+        counts = Counter(part for parts in files.values() for part in parts)
+        self._by_part: dict[str, list[tuple[Path, frozenset[str]]]] = defaultdict(list)
+        for path, parts in files.items():
+            self._by_part[min(parts, key=lambda part: (counts[part], part), default="")].append((path, parts))
+
+    def about(self, entities: frozenset[str]) -> list[Path]:
+        """Return the files of whose parts all are among these."""
+        filed = (file for part in ("", *sorted(entities)) for file in self._by_part.get(part, ()))
+        return [path for path, parts in filed if parts <= entities]
+
+
+class _FolderTables(NamedTuple):
+    """Files of a folder that may say what values mean: those of BIDS, and others."""
+
+    of_bids: _ByEntities
+    others: _ByEntities
+
+    @classmethod
+    def of(cls, folder: Path) -> _FolderTables:
+        """List a folder."""
+        files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(OTHER_ENDINGS) and path.is_file())
+        return cls(
+            _ByEntities({path: bids_entities(path) for path in files if _is_of_bids(path)}),
+            _ByEntities({path: keyed_parts(path) for path in files if not _is_of_bids(path)}),
+        )
+
+
+def _may_be_of_one(mask: Path, table: Path) -> bool:
+    """Return whether a table is not that of another patient or visit."""
+    own, named = ({part.partition("-")[0]: part for part in bids_entities(path)} for path in (mask, table))
+    return all(own[key] == named[key] for key in ("sub", "ses") if key in named and key in own)
 
 
 def _is_of_bids(path: Path) -> bool:

@@ -283,6 +283,22 @@ def test_a_table_of_something_else_costs_nothing(
     assert case.label.names == ()
 
 
+def test_each_mask_of_one_folder_has_its_own_table(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
+    root, rows = tmp_path / "data", ["image,label,patient"]
+    for n in range(4):
+        save_nifti(root / f"p{n}_T1w.nii.gz", IMAGE + n)
+        save_nifti(root / f"p{n}_desc-aseg_dseg.nii.gz", MASK)
+        (root / f"p{n}_T1w.json").write_text('{"EchoTime": 1}')
+        names = ("wm", "lesion") if n % 2 else ("lesion", "wm")
+        (root / f"p{n}_desc-aseg_dseg.tsv").write_text("index\tname\n1\t{}\n2\t{}\n".format(*names))
+        rows.append(f"p{n}_T1w.nii.gz,p{n}_desc-aseg_dseg.nii.gz,p{n}")
+    (root / "index.csv").write_text("\n".join(rows))
+    site, study = make_site(root), make_study(task__classes="background,lesion,wm")
+    cases = read_cohort(site, study).cases
+    found = {case.image.paths[0].name[:2]: int(np.count_nonzero(load_case(case, study, site)[1] == 1)) for case in cases}
+    assert found == {"p0": 27, "p1": 64, "p2": 27, "p3": 64}
+
+
 @pytest.mark.parametrize("layout", ["nnunet", "msd"])
 def test_a_swapped_or_doubled_name_in_a_dataset_file(
     tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any, layout: str
