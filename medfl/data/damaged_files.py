@@ -34,16 +34,18 @@ def find_damaged_files(paths: Iterable[Path], settings: SiteData) -> list[tuple[
     """
     found = []
     for path in paths:
-        code = _read_alone(path, settings) if path.is_file() else ""
+        code = _read_alone(path, settings)
         if code in _DAMAGES:
             found.append((path, code))
     return found
 
 
 def _read_alone(path: Path, settings: SiteData) -> str:
-    """Return the code of what is wrong with a file by itself; empty where nothing is, or it is of no use alone."""
+    """Return the code of what is wrong with a file by itself; empty where nothing is, or it is gone, or of no use alone."""
     name = path.name.lower()
     try:
+        if not path.is_file():
+            return ""
         with silence_libraries():
             if name.endswith(_NIFTI_SUFFIXES):
                 read_nifti_values(path, settings)
@@ -53,7 +55,7 @@ def _read_alone(path: Path, settings: SiteData) -> str:
                 _read_dicom(path, settings)
     except DataError as error:
         return error.code
-    except OSError:
+    except OSError:  # the disk fails, or this user may not open the file or its folder
         return "IMG-READ"
     except Exception as error:  # a library failed on what it holds, unless memory was lacking: that is no fault of the file
         return "" if is_out_of_memory(error) else "FILE-DAMAGED"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,21 @@ from medfl.site import SiteData
 def test_each_kind_of_file_is_opened_alone(tmp_path: Path, name: str, code: str) -> None:
     (tmp_path / name).write_bytes(b"no image" * 100)
     assert find_damaged_files([tmp_path / name, tmp_path / "gone"], SiteData()) == [(tmp_path / name, code)]
+
+
+def test_a_folder_that_is_closed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "b.nii").write_bytes(b"no image" * 100)
+    real = os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if "locked" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    found = find_damaged_files([tmp_path / "locked" / "a.nii", tmp_path / "b.nii"], SiteData())
+    assert [code for _, code in found] == ["IMG-READ", "NII-FORMAT"]
 
 
 @pytest.mark.parametrize(
