@@ -106,11 +106,8 @@ def save_reading_results(site: Site, study: str, codes: Mapping[str, str], copie
         rows = database.read("SELECT name, record FROM cases WHERE study = ?", (study,))
         saved = [(name, json.loads(text)) for name, text in rows]
         now = {name: {"read": code, "copies": list(copies.get(name, ()))} for name, code in codes.items()}
-        changed = [
-            (json.dumps(values | now[name]), study, name)
-            for name, values in saved
-            if name in now and {key: values.get(key) for key in now[name]} != now[name]
-        ]
+        updated = [(name, values, values | now.get(name, {})) for name, values in saved]
+        changed = [(json.dumps(after), study, name) for name, before, after in updated if after != before]
         database.write([("UPDATE cases SET record = ? WHERE study = ? AND name = ?", changed)] if changed else [])
     finally:
         database.close()

@@ -267,7 +267,7 @@ def _is_number(text: str) -> bool:
 
 def _stands_for_patients(cells: Sequence[str], people: Sequence[str]) -> bool:
     """Return whether each value belongs to one patient only, and each patient has one: another name of them."""
-    pairs = {(cell, person) for cell, person in zip(cells, people, strict=False) if cell and person}
+    pairs = {(cell, person) for cell, person in zip(cells, people, strict=True) if cell and person}
     return bool(pairs) and len(pairs) == len({cell for cell, _ in pairs}) == len({person for _, person in pairs})
 
 
@@ -275,7 +275,7 @@ def _count_values(
     counts: Counter[str], cells: Sequence[str], people: Sequence[str], least: int, may_show: Callable[[str], bool]
 ) -> tuple[ValueCount, ...]:
     patients: dict[str, set[str]] = defaultdict(set)
-    for cell, person in zip(cells, people, strict=False):
+    for cell, person in zip(cells, people, strict=True):
         if person:
             patients[cell].add(person)
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -148,7 +148,7 @@ def _look_at_unread(site: Site) -> tuple[FileAccount | None, TableDescription | 
             index.tree(site.root)
             layout = _find_layout(site, index)
             return account_files(site, index, tables=find_used_tables(site, layout)), describe_site_table(site, layout)
-    except (OSError, DataError):
+    except (OSError, DataError):  # the refusal that brought us here is told already
         return None, None
 
 

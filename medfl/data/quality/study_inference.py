@@ -194,7 +194,7 @@ def _guess_modality(images: Sequence[Source], *, flat: bool) -> tuple[Modality, 
         try:
             with silence_libraries():
                 lowest = float(read_nifti_values(source.paths[0]).min())
-        except Exception:
+        except Exception:  # reading the case shows what is wrong
             break
         if lowest <= _AIR_HU:
             return "CT", "NIfTI does not tell the modality, and the first image has values as low as air in a CT"
