@@ -9,9 +9,12 @@ import typer
 
 from medfl.cli.console import print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
+from medfl.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from medfl.simulation.sweep_runner import Sweep
+
+_COMPARING = "Comparing the data with that of earlier runs"  # which takes as long as preparing it where it has changed
 
 
 def sweep(
@@ -45,7 +48,8 @@ def sweep(
     if steps is not None:
         overrides["training.local-steps"] = steps
     names = [word.strip() for word in strategies.split(",") if word.strip()]
-    plan = plan_sweep(folder, data or [], out, names, _parse_seeds(seeds), overrides, resume)
+    with show_progress(_COMPARING, quiet=as_json or resume is None):
+        plan = plan_sweep(folder, data or [], out, names, _parse_seeds(seeds), overrides, resume)
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
@@ -56,7 +60,9 @@ def resume_sweep(folder: Path, workers: int = 0, *, as_json: bool = False) -> No
     """Go on with a sweep: with the run that broke off, then with those that are left."""
     from medfl.simulation.sweep_runner import plan_sweep_resumption
 
-    _run(plan_sweep_resumption(folder.resolve()), workers, as_json=as_json)
+    with show_progress(_COMPARING, quiet=as_json):
+        plan = plan_sweep_resumption(folder.resolve())
+    _run(plan, workers, as_json=as_json)
 
 
 def _run(plan: Sweep, workers: int, *, as_json: bool) -> None:
