@@ -237,8 +237,9 @@ def _problem(kind: type[Section], found: ErrorDetails, file: str, beside: Iterab
             return Problem(file, f"{key}.name", f"came {came!r}, allowed: {', '.join(sorted(tags))}.", did_you_mean(came, tags))
         case "literal_error" | "enum":
             allowed = split_listing(context["expected"])
-            what = f"came {found['input']!r}, allowed: {', '.join(sorted(allowed))}."
-            return Problem(file, key, what, did_you_mean(str(found["input"]), allowed))
+            came = found["input"]
+            hint = did_you_mean(came, allowed) if isinstance(came, str) else ""  # digits in common mean nothing
+            return Problem(file, key, f"came {came!r}, allowed: {', '.join(sorted(allowed))}.", hint)
         case "value_error":
             message = str(context["error"])
         case reason:

@@ -85,6 +85,11 @@ def test_a_wrong_value_is_told_in_plain_words(nodule_study: Path, key: str, valu
     assert problems(nodule_study, **{key: value})[key.replace("__", ".").replace("_", "-")].startswith(told)
 
 
+def test_no_number_is_taken_for_a_misspelt_one(nodule_study: Path) -> None:
+    found = problems(nodule_study, network__name="resnet", network__depth=0)
+    assert found["network.depth"] == "came 0, allowed: 10, 18, 34, 50."
+
+
 def test_a_reason_that_nobody_has_thought_of_is_told_without_words_of_a_library() -> None:
     assert describe_invalid("datetime_parsing", {"error": "x"}) == "is not a value that is allowed here"
     assert describe_invalid("greater_than_equal", {}) == "is not a value that is allowed here"
