@@ -45,14 +45,24 @@ def init(
 
 
 def _find_data(data: str, folder: Path) -> str:
-    """Return where the images are: below the site's folder as site.toml has it, elsewhere in full."""
+    """Return the folder of the images as site.toml names it: relative to the site's folder if found from there, else in full.
+
+    Raises
+    ------
+    click.BadParameter
+        When it is neither here nor in the site's folder, or two of that name are.
+    """
     here = Path(data).expanduser()
-    if here.is_dir():
+    there = folder / here
+    if here.is_dir() and there.is_dir() and not here.samefile(there):
+        problem = f"there is a folder {data} both here and in {folder}: give the one that is meant in full."
+    elif here.is_dir():
         return str(here.resolve())
-    if not here.is_absolute() and (folder / here).is_dir():
+    elif there.is_dir():
         return data
-    where = "" if here.is_absolute() else f", neither here nor in {folder}"
-    problem = f"there is no folder {data}{where}: make it, connect its drive, or name another one."
+    else:
+        where = "" if here.is_absolute() else f", neither here nor in {folder}"
+        problem = f"there is no folder {data}{where}: make it, connect its drive, or name another one."
     raise typer.BadParameter(problem, param_hint="--data")
 
 

@@ -150,3 +150,15 @@ def test_images_are_found_from_here_or_in_the_folder_of_the_site(
     site = read_site(tmp_path / "hospital-a")
     assert site.data.root == root.format(here=tmp_path.resolve())
     assert site.root == (tmp_path / place).resolve()
+
+
+def test_of_two_folders_of_one_name_none_is_taken_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("images", "hospital-a/images"):
+        (tmp_path / place).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = ["site", "init", "hospital-a", "--folder", "hospital-a", "--data"]
+    done = CliRunner().invoke(app, [*words, "images"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "there is a folder images both here and in hospital-a" in done.stderr
+    assert not (tmp_path / "hospital-a" / "site.toml").exists()
+    assert CliRunner().invoke(app, [*words, str(tmp_path / "images")]).exit_code == 0
