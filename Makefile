@@ -58,6 +58,7 @@ docs: venv ## write the pages that are made from the code
 	$(BIN)/python -m tools.rooms
 	$(BIN)/python -m tools.strategies_page > docs/strategies.md
 	$(BIN)/python -m tools.findings_page > docs/findings.md
+	$(BIN)/python -m tools.study_page > docs/study.md
 
 bench: venv ## ratios against a plain PyTorch loop and against numpy; fails nothing
 	$(BIN)/python -m benchmarks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import aggregate, columns, index, prepare, simulation, store
+from benchmarks import aggregate, columns, index, prediction, prepare, simulation, store
 
 if __name__ == "__main__":
     simulation.main()
@@ -10,4 +10,5 @@ if __name__ == "__main__":
     columns.main()
     store.main()
     prepare.main()
+    prediction.main()
     index.main()

@@ -138,7 +138,7 @@ def flip_labels(prepared: PreparedData, classes: int) -> PreparedData:
 
 
 def _flip_label(case: PreparedCase, last: int) -> PreparedCase:
-    label = case.label
+    label = case.require_label()
     mirrored = last - label if isinstance(label, int) else np.asarray(last - label, label.dtype)
     # patches stay centred on the former foreground: which voxels an attacker looks at matters little
     same = {part.name: getattr(case, part.name) for part in dataclasses.fields(PreparedCase)}

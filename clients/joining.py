@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -42,10 +43,21 @@ def check_min_patients(prepared: PreparedData, site: Site) -> None:
 
 
 def patient_counts(prepared: PreparedData, site: Site) -> Metrics:
-    """Return the numbers of patients and cases of each split; the policy turns small ones into "fewer than k"."""
+    """Return the numbers of patients and cases of each split; the policy turns small ones into "fewer than k".
+
+    Where the patients of a split are hidden, so are its cases, which patients with several images each would count exactly:
+    they are fewer than as many as k patients have elsewhere.
+    """
     k = site.policy.min_count
-    patients: Metrics = {f"join.{split}-patients": counts.suppress_count(prepared.count_patients(split), k) for split in SPLITS}
-    return patients | {f"join.{split}-cases": counts.suppress_count(len(prepared.get_split(split)), k) for split in SPLITS}
+    patients = {split: prepared.count_patients(split) for split in SPLITS}
+    cases = {split: len(prepared.get_split(split)) for split in SPLITS}
+    shown = [split for split in SPLITS if counts.suppress_count(patients[split], k) > 0]
+    images = math.ceil(sum(cases[split] for split in shown) / max(sum(patients[split] for split in shown), 1)) or 1
+    told: Metrics = {f"join.{split}-patients": counts.suppress_count(patients[split], k) for split in SPLITS}
+    for split in SPLITS:
+        is_hidden = 0 < patients[split] < k
+        told[f"join.{split}-cases"] = -_bound(cases[split], k * images) if is_hidden else cases[split]
+    return told
 
 
 def site_info(prepared: PreparedData, site: Site) -> dict[str, str]:
@@ -73,6 +85,11 @@ def count_findings(findings: Iterable[Finding], site: Site, level: str, max_coun
     found = Counter(finding.code for finding in findings if finding.level == level)
     bounded = {code: count if max_count is None else min(count, max_count) for code, count in found.items()}
     return counts.to_text({code: counts.suppress_count(count, site.policy.min_count) for code, count in bounded.items()})
+
+
+def _bound(count: int, limit: int) -> int:
+    """Return the first number above a count, of a limit and its doubles."""
+    return limit if count < limit else _bound(count, 2 * limit)
 
 
 def _max_count(prepared: PreparedData, site: Site) -> int | None:

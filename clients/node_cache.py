@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +13,32 @@ from torch import nn
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.site_cache import read_current_site
 from medfl.clients.training import interrupts
+from medfl.data.cases import Case
 from medfl.data.cohort import data_stamp
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.store.prepare import prepare
 from medfl.data.store.prepared_data import PreparedData
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.flower import compat
+from medfl.messages.models import Tensors
+from medfl.messages.records import Metrics
+from medfl.runs.kept_models import Which
 from medfl.site import Site
 from medfl.study import Simulation, Study, app_from_run_config, study_from_run_config
 
 _CACHE_SIZE = 64  # sites that one process keeps open; their images are memory-mapped, so this is cheap
+
+
+def _note_nothing(received: Tensors, trained: Tensors, steps: int) -> None:
+    """Forget how far training moved the model."""
+
+
+def _keep_nothing(which: Which, arrays: Tensors, scores: Metrics) -> None:
+    """Forget a model that was tested."""
+
+
+def _choose_all(prepared: PreparedData) -> PreparedData:
+    return prepared
 
 
 class OpenNode(NamedTuple):
@@ -35,11 +52,30 @@ class OpenNode(NamedTuple):
         The site.
     simulation : Simulation, optional
         How the site is simulated; a hospital has none, whatever the server's configuration says.
+    question : str
+        Digest of the question that is answered, as of `medfl.privacy.questions`; empty at a simulated site.
+    choose_cases : callable
+        Returns those of the site's cases that the run works on: at a hospital those that were fixed when it joined.
+    choose_described : callable, optional
+        Returns the names of those cases that a fingerprint describes, of all that were measured; None: all.
+    note_update : callable
+        Called with a model before and after training, and the number of steps: a hospital compares later models with them.
+    keep_model : callable
+        Called with ``shared`` or ``personal``, a model that was tested, and its scores: a hospital may keep the model. A
+        simulated site need not, as the folder of the run has it.
+    repeat_exclusions : callable, optional
+        Returns what a hospital told of the cases that it left out when it joined, to be told again; None: what it finds now.
     """
 
     study: Study
     site: Site
     simulation: Simulation | None = None
+    question: str = ""
+    choose_cases: Callable[[PreparedData], PreparedData] = _choose_all
+    choose_described: Callable[[Sequence[Case]], Collection[str]] | None = None
+    note_update: Callable[[Tensors, Tensors, int], None] = _note_nothing
+    keep_model: Callable[[Which, Tensors, Metrics], None] = _keep_nothing
+    repeat_exclusions: Callable[[], str] | None = None
 
 
 def open_node(context: Context) -> OpenNode:

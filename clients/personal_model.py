@@ -79,9 +79,9 @@ def load_personal_model(state: ClientState) -> Tensors | None:
     return state.load(_STATE_NAME)
 
 
-def evaluate_personal(task: TrainTask, algorithm: ClientAlgorithm, own: session.OwnResults | None) -> Metrics:
+def evaluate_personal(task: TrainTask, model: Tensors, own: session.OwnResults | None) -> Metrics:
     """Return the scores of `final_model` on the test patients; details by patient go to the subfolder ``personal``."""
-    model, details = final_model(task, algorithm), own and dataclasses.replace(own, folder=own.folder / "personal")
+    details = own and dataclasses.replace(own, folder=own.folder / "personal")
     return session.evaluate(task.study, task.site, task.prepared, task.net, model, "test", details)
 
 

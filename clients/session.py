@@ -6,6 +6,7 @@ Both depend on their arguments alone: every seed is given, and no earlier call i
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,29 +25,38 @@ from medfl.clients.training.devices import choose_device, deterministic
 from medfl.clients.training.losses import build_evaluation_loss
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData
-from medfl.errors import ExchangeError, TrainingError
+from medfl.errors import ExchangeError, RunError, TrainingError
 from medfl.messages import records
 from medfl.messages.records import Metrics
+from medfl.runs import own_tests
+from medfl.runs.case_table import CASES_FILE, PICTURES_FOLDER, CaseTable, size_unit, write_case_table
 from medfl.site import Site
 from medfl.study import Study
-from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.files import make_private_folder, translate_disk_errors, write_file
+
+_log = logging.getLogger("medfl.site")
 
 
 @dataclass(frozen=True)
 class OwnResults:
-    """What a simulated site leaves of its results besides the reply.
+    """What stays at a site of its results besides the reply.
 
     Parameters
     ----------
     folder : Path
-        The site's own folder. It gets ``test.json``, with the scores of each patient by pseudonym, and, where the policy of the
-        site allows them, ``previews/preview-1.npz``, ... from the best to the worst image.
+        The site's own folder. It gets ``test.json``, with the scores of each patient by pseudonym, ``cases.csv``, with those of
+        each case (`medfl.runs.case_table`), and, where the policy of the site allows images, ``case-pictures`` of the worst
+        cases, and ``previews/preview-1.npz``, ... from the best to the worst image.
     previews : int
-        Example images to keep.
+        Example images to keep; 0 keeps no images at all.
+    about : mapping, optional
+        At a hospital: what the test is of, written beside the table. A failure to write is then told in the site's log, and
+        does not end the test.
     """
 
     folder: Path
     previews: int
+    about: Mapping[str, object] | None = None
 
 
 def train(task: TrainTask, algorithm: ClientAlgorithm | None = None) -> TrainResult:
@@ -126,21 +136,31 @@ def evaluate(
         load_arrays(net, arrays)
         net.eval()
         loss = build_evaluation_loss(study, device.torch_device)
+        keep = own is not None and site.policy.previews and own.previews > 0
         if study.task.kind == "segmentation":
-            keep = own is not None and site.policy.previews and own.previews > 0
             scored = segmentation_task.score_cases(study, cases, net, device, loss, split, keep_previews=keep)
         else:
-            scored = classification_task.score_cases(study, cases, net, device, loss)
+            scored = classification_task.score_cases(study, cases, net, device, loss, keep_previews=keep)
     if own is not None:
-        _write_details(scored, study, split, own)
+        try:
+            _write_details(scored, study, split, own)
+        except RunError as error:
+            if own.about is None:
+                raise
+            _log.warning("[CASES-NOT-KEPT] %s The test goes on. (%s)", error.what, study.name)
     return scored.metrics
 
 
 def _write_details(scored: EvaluationResult, study: Study, split: str, own: OwnResults) -> None:
     details = {"split": split, "kind": study.task.kind, "patients": scored.patients}
     with translate_disk_errors("the scores by patient"):
-        own.folder.mkdir(parents=True, exist_ok=True)
-        write_file(own.folder / f"{split}.json", json.dumps(details, indent=1).encode())
+        make_private_folder(own.folder)
+        if own.about is not None:
+            own_tests.write_about(own.folder, own.about)
+        write_file(own.folder / f"{split}.json", json.dumps(details, indent=1).encode(), private=True)
         if scored.previews:
             chosen = example_slices.choose_previews(scored.previews, own.previews)
             example_slices.write_previews(chosen, own.folder / "previews")
+        if scored.worst:
+            example_slices.write_pictures(scored.worst, own.folder / PICTURES_FOLDER)
+        write_case_table(own.folder / CASES_FILE, CaseTable(scored.cases, size_unit(study.task.dimension)))

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from medfl.api import OpenRun, OpenStudy, RunEvent, list_runs, open_run, open_study, resume, simulate
+    from medfl.api import (
+        OpenRun,
+        OpenStudy,
+        RunEvent,
+        export_run,
+        list_runs,
+        load_run,
+        open_run,
+        open_study,
+        predict,
+        resume,
+        simulate,
+    )
 
 DISTRIBUTION = "flwr-medfl"  # what pip installs: on PyPI, "medfl" is somebody else's project
 
@@ -26,9 +38,12 @@ __all__ = [
     "OpenStudy",
     "RunEvent",
     "__version__",
+    "export_run",
     "list_runs",
+    "load_run",
     "open_run",
     "open_study",
+    "predict",
     "resume",
     "simulate",
 ]

@@ -13,11 +13,13 @@ from flwr.serverapp import Grid, ServerApp
 from medfl.audit.chain import Chain
 from medfl.errors import MedflError
 from medfl.grids.auditing import AuditingGrid
+from medfl.grids.checking import CheckingGrid
 from medfl.grids.lost_nodes import LostNodesGrid
 from medfl.grids.packing import PackingGrid
 from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
+from medfl.messages.run_signing import read_run_signer
 from medfl.runs.run_folder import Run, runs_root
 from medfl.server.federation import record_waiting
 from medfl.server.joining import count_expected_sites, join_sites, with_simulated_sites
@@ -71,7 +73,7 @@ def _record_end(run: Run) -> Iterator[dict[str, object]]:
 
 
 def _wrap_grid(grid: Grid, run: Run, sites: Mapping[int, str]) -> Grid:
-    """Return the grid of a real federation, which logs, packs, and asks lost sites again; a simulation's stays as it is."""
+    """Return the grid of a real federation: it logs, signs, packs, checks, and asks again; a simulation's stays as it is."""
     if not run.app.server.enrolled:
         return grid
 
@@ -79,8 +81,9 @@ def _wrap_grid(grid: Grid, run: Run, sites: Mapping[int, str]) -> Grid:
         if node in sites:
             record_waiting(run, "reply", [sites[node]], run.study.strategy.deadline)
 
-    audited = AuditingGrid(LostNodesGrid(grid), Chain(run.path / AUDIT_LOG, f"server:{run.path.name}"))
-    return RetryingGrid(PackingGrid(audited), run.app.quorum, record_lost)
+    name = run.path.name
+    audited = AuditingGrid(LostNodesGrid(grid), Chain(run.path / AUDIT_LOG, f"server:{name}"), read_run_signer(name))
+    return RetryingGrid(CheckingGrid(PackingGrid(audited), run.study), run.app.quorum, record_lost)
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

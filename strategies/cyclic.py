@@ -11,10 +11,13 @@ from typing import ClassVar, Literal
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from medfl.messages.exchange import Exchange
 from medfl.messages.models import Tensors, layout_of, validate_arrays
 from medfl.messages.records import array_views, to_array_record
 from medfl.strategies.base.reply import Reply
 from medfl.strategies.fedavg import FedAvg
+
+_SILENCE = "[NO-REPLY] Nothing came before the deadline, or the circle had ended before its turn."
 
 
 @dataclass(eq=False, kw_only=True)
@@ -24,6 +27,8 @@ class Cyclic(FedAvg):
     A round is one full circle: the first site trains the model of the last round, the second site the model of the first, and
     so on; the model of the last site is that of the round. A site that fails is skipped, with the reason in the record, and the
     next one gets the model that the failed one had got. Nothing is averaged, so a site has more influence the later it comes.
+    A circle ends as soon as the quorum is out of reach: the sites after that are not asked, since a hospital trains one model a
+    round, and could not train the other one that it gets when the round is done again.
 
     The messages are sent one after the other while replies are aggregated, so a round lasts as long as all its sites together.
 
@@ -45,6 +50,8 @@ class Cyclic(FedAvg):
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """Choose the sites of the circle and build the message to the first of them."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
+        if messages:
+            self._training = Exchange(server_round, messages, self.site_names, (), _SILENCE, self._absent), arrays
         self._grid, self._hops = grid, sorted(messages, key=lambda m: self._rank(server_round, m.metadata.dst_node_id))
         return self._hops[:1]
 
@@ -54,7 +61,9 @@ class Cyclic(FedAvg):
 
     def _send_around(self, first: Iterable[Message]) -> Iterator[Message]:
         yield from first
-        for message in self._hops[1:]:
+        for done, message in enumerate(self._hops[1:], start=1):
+            if self._counted + len(self._hops) - done < self.quorum:
+                return
             content = message.content
             message.content = RecordDict({**content, self.arrayrecord_key: self._model})
             message.metadata.created_at = time.time()  # its time to live begins now, not with the circle
@@ -70,11 +79,12 @@ class Cyclic(FedAvg):
         return array_views(self._model)
 
     def begin_round(self, sent: ArrayRecord) -> None:
-        self._model = sent
+        self._model, self._counted = sent, 0
         self._layout = layout_of(array_views(sent))
 
     def add_reply(self, reply: Reply) -> None:
         self._model = to_array_record(validate_arrays(reply.arrays, self._layout))
+        self._counted += 1
 
     def finish_round(self) -> ArrayRecord:
         return self._model

@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import Result
 from medfl.aggregate import MEANS, Mean, MeanName
 from medfl.flower.privacy_wrappers import find_planned_replies
 from medfl.grids.streaming import StreamingGrid
-from medfl.messages.exchange import Exchange
+from medfl.messages.exchange import Exchange, WeightLimit
 from medfl.messages.models import Tensor, Tensors
 from medfl.messages.records import ARRAYS, CONFIG, RoundRecord, array_views, to_array
 from medfl.strategies.base.central_privacy import OrderCheck, check_noise, check_release
@@ -160,6 +160,7 @@ class FedAvg(EvaluationRounds):
         self.buffers: frozenset[str] = frozenset()
         self._training: tuple[Exchange, ArrayRecord] | None = None
         self._absent = []
+        self.weight_limit: WeightLimit | None = None  # set before the first round, if at all
         self._logged_buffers = False
         self._planned_replies = 0  # by a wrapper for differential privacy, if there is one
 
@@ -218,7 +219,8 @@ class FedAvg(EvaluationRounds):
         self._planned_replies = find_planned_replies()
         self._check_model(array_views(arrays))
         messages = self._build_messages(server_round, arrays, config, grid, MessageType.TRAIN)
-        self._training = Exchange(server_round, messages, self.site_names, absent=self._absent), arrays
+        exchange = Exchange(server_round, messages, self.site_names, absent=self._absent, weight_limit=self.weight_limit)
+        self._training = exchange, arrays
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import medfl.cli.console  # noqa: F401 - before a test sets COLUMNS: rich keeps for good what it finds when a console is made
 from tests.studies import NODULE_STUDY
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"

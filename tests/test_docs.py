@@ -16,7 +16,7 @@ import typer
 
 from medfl.cli.app import app
 from medfl.clients.training.task import TrainTask
-from medfl.study.sections import Task
+from medfl.study.task import Task
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

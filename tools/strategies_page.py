@@ -14,7 +14,16 @@ from flwr.serverapp import strategy as flower
 from pydantic.fields import FieldInfo
 
 from medfl.strategies.strategy_registry import CLIENT_ONLY, KEYWORDS, STRATEGIES
-from medfl.study.algorithms import ADDITIONS, ALGORITHMS, MEAN_ALGORITHMS, Algorithm, contribution_conflicts
+from medfl.study.algorithms import (
+    ADDITIONS,
+    ALGORITHMS,
+    MEAN_ALGORITHMS,
+    NO_COMMON_START,
+    WEIGHT_ALGORITHMS,
+    Algorithm,
+    contribution_conflicts,
+)
+from medfl.study.sections import MAX_SHAPLEY_SITES
 from tools.batchnorm_outcomes import OUTCOMES
 from tools.flower_differences import DIFFERENCES
 
@@ -132,6 +141,18 @@ Nearer than that nothing is left out, and a single update that is thousands of t
 FedAdagrad back for many rounds. `filtering.reject-factor`, in Python `NormOutlierFilter`, leaves such updates out.
 
 """
+_LOSSES = """\
+## Losses that leave rounded
+
+q-FedAvg, FedCostWAvg and FedPIDAvg weigh hospitals by their training losses. A hospital rounds a loss to a thousandth of its
+range (with n < 100 training patients to a part in 10 n), which is 0 to `evaluation.max-loss`, by default 3.8 for a
+segmentation of two classes with `dice-ce`. A weight is then as exact as the loss: to 2 % for a loss of 0.1, for q-FedAvg,
+which takes a power of it, to 0.4 % with q = 0.2. Losses never round to 0: one step is the smallest, so no hospital gets all
+the weight for a loss that is too small to tell. Below some 20 steps the weights are coarse; a smaller `evaluation.max-loss`
+makes the steps finer. Where a hospital's policy lets no losses out (`scores = "none"`, `score-noise`), it refuses a study with
+one of the three. Contributions are differences of rounded scores, so one below 0.001 is no finding.
+
+"""
 _STACKS = """\
 ## What can be added
 
@@ -146,6 +167,24 @@ A `+` means that the two go together; a number gives the reason why not, below, 
 Where every hospital trains alone (the arm `local`), neither algorithms nor additions take part.
 
 """
+_MAX_SHARE = """\
+## The share of one hospital
+
+A reply weighs as many patients (or samples, `strategy.weights`) as the hospital says that it trained on. With
+`strategy.max-share = 0.4`, no hospital counts for more than 40 % of the weight, however much it claims: before a round the
+server takes what the hospitals that it asks told when they joined, and finds the weight c with c = 0.4 * (sum of min(told, c)).
+Each reply then counts with its own weight, or with c where that is less. Hospitals of 100, 100 and 900 patients weigh 100, 100
+and 133 then. The round's record holds weight and share as they counted. 1, the default, is off.
+
+- The limit is found before the round, as replies are added while they arrive. If a hospital does not answer, or trained on
+  fewer patients than it told, the shares of the others are larger, and may be above the limit.
+- Too few hospitals cannot keep to it: with 0.4, two have 50 % each. A run does not begin if its rounds ask so few, and where a
+  later round does, its hospitals weigh the same.
+- It is for {names}. With others a reply does not count by its weight alone, or its weight must be the same in every round, and
+  `medfl study check` refuses the key. It bounds the weight of an update, not its length: for that there is `clip-norm`.
+- Scores are merged by patients all the same.
+
+"""
 _CONTRIBUTION = """\
 ## Contribution
 
@@ -153,6 +192,32 @@ _CONTRIBUTION = """\
 updates, at the server alone. `leave-one-out` and `shapley` build the models of fewer hospitals from the replies of the round,
 and let all hospitals score them on validation patients. For n hospitals that is n + 1 models with `leave-one-out`, and 2 to the
 power of n with `shapley`, which is for at most six hospitals.
+
+"""
+
+_QUESTIONS = """\
+## What a hospital is asked
+
+A hospital answers every question of an approved study once, with one model: it trains once in each round of an arm and scores
+the last model of the arm. Replies to training score the model that they got, except with {names}, whose sites get different
+models: there a model is scored in a question of its own, every `evaluation.every` rounds, or every round with
+`strategy.patience`. The chosen model is tested once. In the arm `local` a hospital tests the models of all others, and with
+`contribution.method` it scores the models of fewer hospitals. For both, the study counts on `strategy.max-sites` hospitals (16
+unless it says otherwise, at most {shapley} for `shapley`), and a federation of more does not begin. Where the number is known,
+write it: a hospital reads in the approval what it could be asked at most.
+
+A run that is resumed asks the same again, gets the answers that it had, and comes to the same bits. A hospital that was away in
+the round that broke off is asked for the first time. Three things cannot be resumed so:
+
+- `cyclic`: every hospital trains the model of the one before it. If the round is done again and a hospital answers that failed
+  before, those after it would get another model than the first time. They refuse it with `QUESTION-ANSWERED`, and are passed
+  over in this round. If they are too many for the quorum, the run cannot go on, and must be started anew. Where every hospital
+  is needed, as it is unless `strategy.quorum` says otherwise, this does not happen: the circle ends at the first that fails,
+  and goes on from there.
+- `fedbuff`: what was under way when the server stopped is lost. These hospitals are asked again with the next model, and which
+  replies make up a round is not repeated.
+- Contributions: if other hospitals answer than the first time, the models of fewer hospitals are others, too. A hospital
+  refuses those beyond what the study counts on, and the contributions of the round are measured without it.
 
 """
 
@@ -181,12 +246,16 @@ def build_page() -> str:
         "",
         _PRIVACY.rstrip("\n") + "\n",
         _RANGE.rstrip("\n") + "\n",
+        _LOSSES.rstrip("\n") + "\n",
         _STACKS.rstrip("\n") + "\n",
         _table(("addition", "in the study", "what it does", "bytes of an update"), list(_additions())),
         "",
         _matrix(),
+        _MAX_SHARE.format(names=_format_names(WEIGHT_ALGORITHMS)).rstrip("\n") + "\n",
         _CONTRIBUTION.rstrip("\n") + "\n",
         *(f"- {line}" for line in _contributions()),
+        "",
+        _QUESTIONS.format(names=_format_names(NO_COMMON_START), shapley=MAX_SHAPLEY_SITES).rstrip("\n"),
     ]
     return "\n".join(parts) + "\n"
 

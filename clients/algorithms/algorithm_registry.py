@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from medfl.clients.algorithms.apfl import ApflClient
@@ -64,8 +67,10 @@ def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
     if name in CLIENT_ALGORITHMS:
         options = read_section(ALGORITHMS[name].options, dict(study.strategy.options), "pyproject.toml")
         return CLIENT_ALGORITHMS[name](**options.model_dump())
-    offered = {point.name: point for point in entry_points(group=CLIENT_ENTRY_POINTS)}
-    if name in ALGORITHMS or name not in offered:
+    if name in ALGORITHMS:  # which only the server needs to know
+        return ClientAlgorithm()
+    offered = _read_offered(_stamp_packages())
+    if name not in offered:
         return ClientAlgorithm()
     if name not in site.policy.extensions:
         problem = f"the study asks for {name!r} from another installed package, which this site has not allowed."
@@ -76,3 +81,21 @@ def build_algorithm(study: Study, site: Site) -> ClientAlgorithm:
         problem = f"the installed package that offers {name!r} made a {came}, not a medfl ClientAlgorithm."
         raise ConfigError([Problem("pyproject.toml", "strategy.name", problem, "Ask its authors.")])
     return algorithm
+
+
+@lru_cache(maxsize=1)
+def _read_offered(stamp: tuple[tuple[str, int], ...]) -> dict[str, EntryPoint]:
+    """Return what other packages offer: read again only when one was installed or removed, since it takes some 30 ms."""
+    return {point.name: point for point in entry_points(group=CLIENT_ENTRY_POINTS)}
+
+
+def _stamp_packages() -> tuple[tuple[str, int], ...]:
+    """Return the folders of installed packages, and when something was last added to each or removed from it."""
+    return tuple((path, _changed_at(path)) for path in sys.path)
+
+
+def _changed_at(path: str) -> int:
+    try:
+        return os.stat(path or ".").st_mtime_ns
+    except OSError:
+        return 0

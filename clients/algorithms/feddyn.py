@@ -11,7 +11,7 @@ from medfl.clients.networks.tensors import to_parameters, trainable
 from medfl.clients.training.local_layers import shared_model
 from medfl.clients.training.loop import train_steps
 from medfl.clients.training.task import TrainResult, TrainTask
-from medfl.messages.records import COUNTED, TRAIN_LOSS
+from medfl.messages.records import COUNTED, ROUND, TRAIN_LOSS
 
 _STATE_NAME = "feddyn"
 
@@ -48,7 +48,7 @@ class FedDynClient(ClientAlgorithm):
         """Train with the regulariser, and add this round's change to the drift."""
         received = shared_model(task)
         start = {name: received[name] for name in trainable(task.net) if name in received}
-        counted = {name: np.array(tensor) for name, tensor in task.server_record(COUNTED).items()}
+        counted = {ROUND: np.array(int(task.server_record(COUNTED)[ROUND]))}  # anew: the server does not decide what goes back
         saved = task.state.load_last_counted(_STATE_NAME, counted)
         drift = {name: saved.get(name, np.zeros_like(tensor)) for name, tensor in start.items()}
         anchor = to_parameters(task.net, {name: start[name] - drift[name] for name in start})

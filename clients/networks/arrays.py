@@ -41,7 +41,8 @@ def distinct_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
     seen: set[Any] = set()
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in net.state_dict(keep_vars=True).items():
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        # a tensor without memory, of which only the shape is asked, is told from another by itself
+        key = id(tensor) if tensor.is_meta else (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if tensor.numel() and key in seen:
             continue
         seen.add(key)
@@ -64,6 +65,23 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
     ExchangeError
         ``MODEL-MISMATCH`` when names, order, shapes or dtypes differ; ``MODEL-NONFINITE`` when a value is not a number.
     """
+    check_layout(net, arrays)
+    check_finite(arrays)
+    with torch.no_grad():
+        for name, tensor in distinct_tensors(net).items():
+            # a received array may be read-only, and torch warns of those
+            array = arrays[name]
+            tensor.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
+
+
+def check_layout(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Raise when arrays are not those of a network, which may be on any device, "meta" too.
+
+    Raises
+    ------
+    ExchangeError
+        ``MODEL-MISMATCH`` when names, order, shapes or dtypes differ.
+    """
     tensors = distinct_tensors(net)
     if layout_hash(arrays) != _hash_layout(tensors):
         raise ExchangeError(
@@ -71,12 +89,6 @@ def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> No
             f"the {len(arrays)} received arrays do not fit the {len(tensors)} tensors of the network.",
             "Both sides must run the same study and the same version of medfl and MONAI.",
         )
-    check_finite(arrays)
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            # a received array may be read-only, and torch warns of those
-            array = arrays[name]
-            tensor.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
 
 
 def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
@@ -97,5 +109,6 @@ def check_finite(arrays: Mapping[str, NDArray[np.generic]]) -> None:
 
 
 def _hash_layout(tensors: Mapping[str, torch.Tensor]) -> str:
-    # empty arrays of the right layout: hashing needs no values, and a model on a GPU is not fetched for it
-    return layout_hash({n: np.empty(tuple(t.shape), torch.empty(0, dtype=t.dtype).numpy().dtype) for n, t in tensors.items()})
+    # one value stands for all of a tensor: hashing needs none, a model on a GPU is not fetched, and no memory is taken
+    kinds = {name: torch.empty(0, dtype=tensor.dtype).numpy().dtype for name, tensor in tensors.items()}
+    return layout_hash({name: np.broadcast_to(np.empty((), kinds[name]), t.shape) for name, t in tensors.items()})

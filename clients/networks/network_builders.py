@@ -9,10 +9,12 @@ import torch
 from monai.networks import nets
 from monai.networks.blocks import Convolution, ResidualUnit
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from medfl.errors import ConfigError, Problem
 from medfl.study import Study
 from medfl.study import network_options as tables
+from medfl.study.network_definitions import DEFINED_NETWORKS, define_network
 
 _AFFINE_NORM = ("instance", {"affine": True})
 _GROUPS = (8, 4, 2, 1)
@@ -42,10 +44,31 @@ def build_network(study: Study) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(study.seed)
         try:
-            net: nn.Module = _BUILDERS[study.network.name](study, study.network)
+            net = _build(study)
         except ValueError as error:
             raise ConfigError([Problem("pyproject.toml", "network", f"MONAI refuses these arguments: {error}.")]) from None
         return replace_norm(net, study.network.norm)
+
+
+def build_network_without_memory(study: Study) -> nn.Module:
+    """Build the network with the shapes of its tensors alone, on the device "meta": a study may name one that fits nowhere.
+
+    Raises
+    ------
+    ConfigError
+        As `build_network`.
+    """
+    with torch.device("meta"), _StepsInMemory():
+        return build_network(study)
+
+
+class _StepsInMemory(TorchFunctionMode):
+    """Keeps `torch.linspace` on the CPU: MONAI's SwinUNETR computes with its values while it is built."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # named by torch
+        return func(*args, **({"device": "cpu"} if func is torch.linspace else {}), **(kwargs or {}))
 
 
 def replace_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
@@ -76,7 +99,18 @@ def replace_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
 
 def network_names() -> tuple[str, ...]:
     """Return the names of all networks that can be built."""
-    return tuple(_BUILDERS)
+    return (*DEFINED_NETWORKS, "cnn")
+
+
+def _build(study: Study) -> nn.Module:
+    name, options = study.network.name, study.network
+    definition = define_network(study)
+    if definition is None:
+        return _cnn(study, options)
+    net: nn.Module = (_CLASSES.get(name) or getattr(nets, definition.name))(**definition.arguments)
+    if name in _CHANGES:
+        net = _CHANGES[name](net, options)
+    return net
 
 
 def _norm_layer(norm: tables.Norm, old: nn.Module) -> nn.Module | None:
@@ -97,91 +131,18 @@ class _ViT(nets.ViT):  # type: ignore[misc]
         return logits
 
 
-def _sizes(study: Study) -> dict[str, Any]:
-    task = study.task
-    return {"spatial_dims": task.dimension, "in_channels": task.channel_count, "out_channels": len(task.classes)}
+def _set_dropout_of_resnet(net: _Network, options: tables.ResNet) -> _Network:
+    if options.dropout:
+        net.fc = nn.Sequential(nn.Dropout(options.dropout), net.fc)
+    return net
 
 
-def _image_size(study: Study) -> tuple[int, ...]:
-    size = study.training.patch or study.preprocessing.size
-    if not size:
-        problem = f"{study.network.name!r} needs all its inputs in one size."
-        raise ConfigError(
-            [Problem("pyproject.toml", "training.patch", problem, "Give 'training.patch' or 'preprocessing.size'.")]
-        )
-    return size
+def _set_dropout_of_efficientnet(net: _Network, options: tables.EfficientNet) -> _Network:
+    net._dropout = nn.Dropout(options.dropout)  # MONAI's is fixed by the size
+    return net
 
 
-def _unet(study: Study, net: tables.UNet) -> _Network:
-    return nets.UNet(
-        **_sizes(study), channels=net.channels, strides=net.strides or (2,) * (len(net.channels) - 1),
-        num_res_units=net.residual_units, norm=_AFFINE_NORM, dropout=net.dropout,
-    )  # fmt: skip
-
-
-def _basic_unet(study: Study, net: tables.BasicUNet) -> _Network:
-    return nets.BasicUNet(**_sizes(study), features=net.features, norm=_AFFINE_NORM, dropout=net.dropout)
-
-
-def _dynunet(study: Study, net: tables.DynUNet) -> _Network:
-    levels, axes = len(net.filters), study.task.dimension
-    strides = net.strides or ((1,) * axes,) + ((2,) * axes,) * (levels - 1)
-    kernels = net.kernels or ((3,) * axes,) * levels
-    return nets.DynUNet(
-        **_sizes(study), kernel_size=kernels, strides=strides, upsample_kernel_size=strides[1:], filters=net.filters,
-        dropout=net.dropout or None, norm_name=_AFFINE_NORM, res_block=net.residual,
-    )  # fmt: skip
-
-
-def _segresnet(study: Study, net: tables.SegResNet) -> _Network:
-    return nets.SegResNet(**_sizes(study), init_filters=net.filters, norm=_AFFINE_NORM, dropout_prob=net.dropout or None)
-
-
-def _swin_unetr(study: Study, net: tables.SwinUNETR) -> _Network:
-    return nets.SwinUNETR(**_sizes(study), feature_size=net.features, norm_name=_AFFINE_NORM, drop_rate=net.dropout)
-
-
-def _unetr(study: Study, net: tables.UNETR) -> _Network:
-    return nets.UNETR(
-        **_sizes(study), img_size=_image_size(study), feature_size=net.features, hidden_size=net.hidden, mlp_dim=4 * net.hidden,
-        num_heads=net.heads, norm_name=_AFFINE_NORM, dropout_rate=net.dropout,
-    )  # fmt: skip
-
-
-def _densenet121(study: Study, net: tables.DenseNet121) -> _Network:
-    return nets.DenseNet121(**_sizes(study), norm=_AFFINE_NORM, dropout_prob=net.dropout)
-
-
-def _resnet(study: Study, net: tables.ResNet) -> _Network:
-    build = {10: nets.resnet10, 18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50}[net.depth]
-    classes = len(study.task.classes)
-    network = build(
-        spatial_dims=study.task.dimension, n_input_channels=study.task.channel_count, num_classes=classes, norm=_AFFINE_NORM,
-        conv1_t_stride=2, widen_factor=net.width,
-    )  # fmt: skip
-    if net.dropout:
-        network.fc = nn.Sequential(nn.Dropout(net.dropout), network.fc)
-    return network
-
-
-def _efficientnet(study: Study, net: tables.EfficientNet) -> _Network:
-    network = nets.EfficientNetBN(
-        f"efficientnet-{net.size}", pretrained=False, spatial_dims=study.task.dimension, in_channels=study.task.channel_count,
-        num_classes=len(study.task.classes), norm=_AFFINE_NORM,
-    )  # fmt: skip
-    network._dropout = nn.Dropout(net.dropout)  # MONAI's is fixed by the size
-    return network
-
-
-def _vit(study: Study, net: tables.ViT) -> _Network:
-    return _ViT(
-        in_channels=study.task.channel_count, img_size=_image_size(study), patch_size=net.patch, hidden_size=net.hidden,
-        mlp_dim=4 * net.hidden, num_layers=net.layers, num_heads=net.heads, classification=True,
-        num_classes=len(study.task.classes), dropout_rate=net.dropout, spatial_dims=study.task.dimension, post_activation=None,
-    )  # fmt: skip
-
-
-def _cnn(study: Study, net: tables.SmallCNN) -> _Network:
+def _cnn(study: Study, net: Any) -> nn.Module:
     layers: list[nn.Module] = []
     before = study.task.channel_count
     for channels in net.channels:
@@ -195,16 +156,9 @@ def _cnn(study: Study, net: tables.SmallCNN) -> _Network:
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(before, len(study.task.classes)))
 
 
-_BUILDERS: dict[str, Callable[[Study, Any], _Network]] = {
-    "unet": _unet,
-    "basic-unet": _basic_unet,
-    "dynunet": _dynunet,
-    "segresnet": _segresnet,
-    "swin-unetr": _swin_unetr,
-    "unetr": _unetr,
-    "densenet121": _densenet121,
-    "resnet": _resnet,
-    "efficientnet": _efficientnet,
-    "vit": _vit,
-    "cnn": _cnn,
+# What MONAI's arguments do not say.
+_CLASSES: dict[str, Callable[..., _Network]] = {"vit": _ViT}
+_CHANGES: dict[str, Callable[[_Network, Any], _Network]] = {
+    "resnet": _set_dropout_of_resnet,
+    "efficientnet": _set_dropout_of_efficientnet,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medfl import metrics
+from medfl.clients.tasks.case_results import classification_result
+from medfl.clients.tasks.example_slices import MAX_WORST, Preview, WorstSlices, image_slice
 from medfl.clients.tasks.inference import group_cases, predict, read_images
-from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.tasks.scores import EvaluationResult, mean_loss
 from medfl.clients.training.devices import Device
 from medfl.clients.training.losses import LossFunction
 from medfl.data.store.prepared_data import PreparedCase
@@ -20,7 +23,13 @@ from medfl.study import Study
 
 
 def score_cases(
-    study: Study, cases: Sequence[PreparedCase], net: nn.Module, device: Device, loss: LossFunction
+    study: Study,
+    cases: Sequence[PreparedCase],
+    net: nn.Module,
+    device: Device,
+    loss: LossFunction,
+    *,
+    keep_previews: bool = False,
 ) -> EvaluationResult:
     """Classify images and fold their probabilities into counts.
 
@@ -36,6 +45,8 @@ def score_cases(
         Device and precision.
     loss : callable
         Called with logits and classes.
+    keep_previews : bool
+        Whether to keep a slice of the worst cases.
     """
     losses: list[tuple[str, float]] = []
     chunks = [np.zeros((0, len(study.task.classes)))]
@@ -47,14 +58,28 @@ def score_cases(
             losses += [(case.patient, float(loss(logits[k : k + 1], labels[k : k + 1]))) for k, case in enumerate(group)]
     probabilities = np.concatenate(chunks)
     patients, classes = [case.patient for case in cases], [_class_label(case) for case in cases]
-    scores = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean_by_patient(losses))
-    return EvaluationResult(scores, _patient_scores(study, patients, classes, probabilities))
+    mean = mean_loss(losses, study.max_loss)
+    scores = metrics.classification_metrics(patients, classes, probabilities, study.task.classes, mean)
+    results = [
+        classification_result(case.name, case.patient, study.task.classes, of_case.tolist(), label)
+        for case, of_case, label in zip(cases, probabilities, classes, strict=True)
+    ]
+    worst = WorstSlices(MAX_WORST if keep_previews else 0)
+    for case, result in zip(cases, results, strict=True):
+        worst.offer(case.name, result.score, partial(_draw_case, case, result.score))
+    return EvaluationResult(
+        scores, _patient_scores(study, patients, classes, probabilities), (), tuple(results), worst.by_case()
+    )
+
+
+def _draw_case(case: PreparedCase, score: float) -> Preview:
+    return image_slice(case.image[0], score)
 
 
 def _class_label(case: PreparedCase) -> int:
     label = case.label
     if not isinstance(label, int):
-        raise TypeError("a classification case holds a mask instead of a class")
+        raise TypeError("a classification case holds no class")
     return label
 
 

@@ -1,31 +1,27 @@
-"""Inference on whole images: in one pass or by sliding windows, and back onto the grid of the source."""
+"""Inference on whole images: in one pass or by sliding windows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from monai.inferers import sliding_window_inference
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl.clients.training.batches import padded_shape, read_window
 from medfl.clients.training.devices import Device
 from medfl.clients.training.forward import forward
-from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
+from medfl.data.store.prepared_data import PreparedCase
 from medfl.study import Study
 
 _MAX_VOXELS = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
 _MAX_IMAGES = 32
-_SLAB = 4_000_000  # voxels of the source grid that are resampled together
 _MAX_VALUES_ON_DEVICE = 2**28  # values of the logits of one image; larger ones are assembled in main memory
 
 
-def group_cases(study: Study, cases: Sequence[PreparedCase]) -> Iterator[list[PreparedCase]]:
+def group_cases(study: Study, cases: Iterable[PreparedCase]) -> Iterator[list[PreparedCase]]:
     """Yield groups of consecutive cases that fit one forward pass: same padded shape, and not too many voxels."""
     group: list[PreparedCase] = []
     before: tuple[int, ...] = ()
@@ -105,49 +101,3 @@ def crop_padding(tensor: Tensor, shape: Sequence[int]) -> Tensor:
         inside.append(slice(before, before + want))
     index: tuple[Any, ...] = (..., *inside)
     return tensor[index]
-
-
-def resample_to_source(logits: Tensor, reference: ReferenceMask) -> NDArray[np.uint8]:
-    """Resample class probabilities onto the grid of the source, and take the most likely class there.
-
-    Probabilities are interpolated linearly; outside of the prepared image, which may be cropped, all is background. The volume
-    is processed in slabs, so memory does not grow with it.
-
-    Parameters
-    ----------
-    logits : Tensor
-        float32 (classes, X, Y, Z) on the prepared grid.
-    reference : ReferenceMask
-        The grid of the source.
-
-    Returns
-    -------
-    ndarray of uint8
-        (X, Y, Z), the shape of ``reference.label``.
-    """
-    probabilities = torch.softmax(logits, 0)[None]
-    to_prepared = np.linalg.inv(reference.prepared_affine) @ reference.affine
-    shape = reference.label.shape
-    thick = max(1, _SLAB // (shape[1] * shape[2]))
-    out = np.zeros(shape, dtype=np.uint8)
-    for first in range(0, shape[0], thick):
-        last = min(first + thick, shape[0])
-        grid = _sampling_grid(to_prepared, (range(first, last), range(shape[1]), range(shape[2])), logits.shape[1:])
-        sampled = F.grid_sample(
-            probabilities, grid.to(logits.device), mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-        out[first:last] = sampled[0].argmax(0).to(torch.uint8).cpu().numpy()
-    return out
-
-
-def _sampling_grid(to_prepared: NDArray[np.float64], voxels: Sequence[range], shape: Sequence[int]) -> Tensor:
-    """Return the positions of source voxels in the prepared image for `grid_sample`: (1, X, Y, Z, 3), axes reversed."""
-    axes = []
-    for k in (2, 1, 0):
-        steps = [
-            np.asarray(r, dtype=np.float64).reshape([-1 if a == b else 1 for b in range(3)]) * to_prepared[k, a]
-            for a, r in enumerate(voxels)
-        ]
-        index = steps[0] + steps[1] + steps[2] + to_prepared[k, 3]
-        axes.append(torch.from_numpy(((2.0 * index + 1.0) / shape[k] - 1.0).astype(np.float32)))
-    return torch.stack(axes, -1)[None]

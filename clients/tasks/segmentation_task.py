@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl import metrics
-from medfl.clients.tasks.example_slices import Preview, best_slice
-from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
-from medfl.clients.tasks.scores import EvaluationResult, mean_by_patient
+from medfl.clients.tasks.case_results import segmentation_result
+from medfl.clients.tasks.example_slices import MAX_WORST, Preview, WorstSlices, best_slice, worst_slice
+from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images
+from medfl.clients.tasks.scores import EvaluationResult, mean_loss
 from medfl.clients.training.devices import Device
 from medfl.clients.training.partial_labels import MarginalLoss
+from medfl.data.preprocess.undo import resample_to_source
 from medfl.data.store.prepared_data import PreparedCase
+from medfl.runs.case_table import CaseResult
 from medfl.study import Study
 
 CaseScores = dict[str, metrics.CaseScore]
@@ -52,13 +56,15 @@ def score_cases(
     split : {"validation", "test"}
         Split of the patients.
     keep_previews : bool
-        Whether to keep an example slice of every case.
+        Whether to keep an example slice of every case, and one of the errors of the worst.
     """
     test = split == "test"
     overlap = study.evaluation.test_overlap if test else study.evaluation.overlap
     scores: list[tuple[str, CaseScores]] = []
     losses: list[tuple[str, float]] = []
+    results: list[CaseResult] = []
     previews: list[Preview] = []
+    worst = WorstSlices(MAX_WORST if keep_previews else 0)
     for group in group_cases(study, cases):
         images = read_images(study, group)
         for case, padded in zip(group, predict(study, net, images, device, overlap), strict=True):
@@ -66,37 +72,43 @@ def score_cases(
             logits = crop_padding(padded, truth.shape)
             losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))
             prediction = logits.argmax(0).to(torch.uint8).cpu().numpy()
-            scores.append((case.patient, _case_scores(study, case, logits, prediction, truth, split)))
+            of_case, result = _score_case(study, case, logits, prediction, truth, split)
+            scores.append((case.patient, of_case))
+            results.append(result)
+            slices = case.image[0], truth, prediction, _mean_dice(of_case)
             if keep_previews:
-                previews.append(best_slice(case.image[0], truth, prediction, _mean_dice(scores[-1][1])))
-    result = metrics.segmentation_metrics(scores, study.task.foreground, mean_by_patient(losses))
-    return EvaluationResult(result, _patient_scores(scores), tuple(previews))
+                previews.append(best_slice(*slices))
+            worst.offer(case.name, slices[-1], partial(worst_slice, *slices))
+    found = metrics.segmentation_metrics(scores, study.task.foreground, mean_loss(losses, study.max_loss))
+    return EvaluationResult(found, _patient_scores(scores), tuple(previews), tuple(results), worst.by_case())
 
 
-def _case_scores(
+def _score_case(
     study: Study, case: PreparedCase, logits: Tensor, prediction: NDArray[np.uint8], truth: NDArray[np.uint8], split: str
-) -> CaseScores:
+) -> tuple[CaseScores, CaseResult]:
     spacing, reference = case.spacing, case.reference
     if split == "test" and reference is not None:
         with torch.inference_mode():
-            prediction = resample_to_source(logits, reference)
+            prediction = resample_to_source(torch.softmax(logits, 0), reference.prepared_affine, reference.grid)
         truth, spacing = np.asarray(reference.label), reference.spacing
     surface = study.evaluation.surface == "always" or (study.evaluation.surface == "test" and split == "test")
-    return metrics.segmentation_scores(
+    scores = metrics.segmentation_scores(
         prediction,
         truth,
         spacing,
         study.task.foreground,
         surface=surface,
         tolerance_mm=study.evaluation.tolerance_mm,
+        max_distance=study.max_distance,
         annotated=case.annotated,
     )
+    return scores, segmentation_result(case.name, case.patient, study.task.foreground, prediction, truth, spacing, scores)
 
 
 def _mask(case: PreparedCase) -> NDArray[np.uint8]:
     label = case.label
-    if isinstance(label, int):
-        raise TypeError("a segmentation case holds a class instead of a mask")
+    if not isinstance(label, np.ndarray):
+        raise TypeError("a segmentation case holds no mask")
     return np.asarray(label)
 
 

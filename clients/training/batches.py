@@ -131,7 +131,7 @@ def _samples_per_epoch(study: Study, cases: int) -> int:
 def _draw_order(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> NDArray[np.int64]:
     count = _samples_per_epoch(study, len(cases))
     if study.training.balanced_sampling and study.task.kind == "classification":
-        labels = np.array([int(case.label) for case in cases])
+        labels = np.array([int(case.require_label()) for case in cases])
         _, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
         return rng.choice(len(cases), size=count, p=1.0 / (len(sizes) * sizes[which]))
     return rng.permutation(np.repeat(np.arange(len(cases)), count // len(cases)))
@@ -148,7 +148,7 @@ def _read_batch(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gene
     for k, (case, source) in enumerate(zip(cases, sources, strict=True)):
         start = _draw_start(study, case, source.shape[1:], shape, rng)
         read_window(source, image_view[k], start)
-        label = case.label
+        label = case.require_label()
         if isinstance(label, int):
             label_view[k] = label
         else:

@@ -146,6 +146,11 @@ def state_folder(root: Path, study_hash: str, run: str) -> Path:
     ExchangeError
         ``RUN-NAME`` when that is not a plain name, but for example a path.
     """
-    if not _RUN_NAME_PATTERN.fullmatch(run) or ".." in run:
+    if not is_run_name(run):
         raise ExchangeError("RUN-NAME", "the name that the server gives the run is not valid.")
     return run_state_folder(root, study_hash, run)
+
+
+def is_run_name(run: str) -> bool:
+    """Return whether a name that a server gives a run may become part of the name of a file."""
+    return bool(_RUN_NAME_PATTERN.fullmatch(run)) and ".." not in run

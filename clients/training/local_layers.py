@@ -21,7 +21,7 @@ _STATE_NAME = "layers"
 
 def with_local_layers(task: TrainTask) -> TrainTask:
     """Return the task with a whole model: the received layers and the site's own, which start as the study's initial ones."""
-    if not _has_local_layers(task):
+    if not has_local_layers(task):
         return task
     own = task.state.load(_STATE_NAME) or initial_local_layers(task.study)
     return dataclasses.replace(task, received=_merge_layers(task.net, task.received, own))
@@ -29,7 +29,7 @@ def with_local_layers(task: TrainTask) -> TrainTask:
 
 def with_initial_layers(task: TrainTask) -> TrainTask:
     """Return the task with the model that a site gets which joins now: the received layers and the study's initial ones."""
-    if not _has_local_layers(task):
+    if not has_local_layers(task):
         return task
     return dataclasses.replace(task, received=_merge_layers(task.net, task.received, initial_local_layers(task.study)))
 
@@ -42,7 +42,7 @@ def complete_model(net: nn.Module, shared: Tensors, state: ClientState) -> Array
 
 def without_local_layers(task: TrainTask, result: TrainResult) -> TrainResult:
     """Save the site's own layers in its state, and return what may leave: no tensor under the name of a local one."""
-    if not _has_local_layers(task):
+    if not has_local_layers(task):
         return result
     local = local_names(task.study, task.net)
     task.state.save(_STATE_NAME, {name: tensor for name, tensor in result.arrays.items() if name in local})
@@ -55,7 +55,8 @@ def shared_model(task: TrainTask) -> Arrays:
     return _drop_layers(local_names(task.study, task.net), task.received)
 
 
-def _has_local_layers(task: TrainTask) -> bool:
+def has_local_layers(task: TrainTask) -> bool:
+    """Return whether layers of the model stay at the site."""
     return bool(task.study.local_layers) and task.arm != "local"  # a site that trains alone shares nothing
 
 

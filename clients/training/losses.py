@@ -81,7 +81,7 @@ def class_weights(study: Study, cases: Sequence[PreparedCase]) -> Tensor | None:
         return torch.tensor([float(w) for w in given]) if given else None
     counts = np.zeros(len(study.task.classes))
     for case in cases:
-        label = case.label
+        label = case.require_label()
         flat = np.array([label]) if isinstance(label, int) else np.ravel(label)
         counts += np.bincount(flat, minlength=len(counts))
     present = counts > 0

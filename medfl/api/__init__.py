@@ -10,8 +10,10 @@ import lazy_loader
 if TYPE_CHECKING:
     from medfl.api.data_check import DataCheck, check_data
     from medfl.api.events import RunEvent
+    from medfl.api.exports import export_run
     from medfl.api.outcome import RunOutcome
-    from medfl.api.runs import OpenRun, list_runs, open_run
+    from medfl.api.predictions import predict
+    from medfl.api.runs import OpenRun, list_runs, load_run, open_run
     from medfl.api.simulations import plan_resumption, plan_simulation, resume, run_simulation, simulate
     from medfl.api.studies import OpenStudy, open_study
     from medfl.api.study_check import StudyCheck
@@ -24,11 +26,14 @@ __all__ = [
     "RunOutcome",
     "StudyCheck",
     "check_data",
+    "export_run",
     "list_runs",
+    "load_run",
     "open_run",
     "open_study",
     "plan_resumption",
     "plan_simulation",
+    "predict",
     "resume",
     "run_simulation",
     "simulate",
@@ -37,8 +42,10 @@ __all__ = [
 _EXPORTS = {
     "data_check": ("DataCheck", "check_data"),
     "events": ("RunEvent",),
+    "exports": ("export_run",),
     "outcome": ("RunOutcome",),
-    "runs": ("OpenRun", "list_runs", "open_run"),
+    "predictions": ("predict",),
+    "runs": ("OpenRun", "list_runs", "load_run", "open_run"),
     "simulations": ("plan_resumption", "plan_simulation", "resume", "run_simulation", "simulate"),
     "studies": ("OpenStudy", "open_study"),
     "study_check": ("StudyCheck",),

@@ -12,7 +12,7 @@ from medfl.report.check_cards import render_data_card
 from medfl.report.disclosure import Disclosure
 from medfl.site import Site
 from medfl.study import Study
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 if TYPE_CHECKING:
     import pandas

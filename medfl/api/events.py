@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from medfl.runs.history import Event
+from medfl.runs.summaries import ANY_SCORE
 from medfl.system.text import plural
 
 
@@ -78,15 +79,30 @@ class RunEvent:
 
     @property
     def _score_text(self) -> str:
-        return "no score" if self.score is None else f"score {self.score:.3f}"
+        from medfl.metrics.keys import hides_score
+
+        if self.score is not None:
+            return f"score {self.score:.3f}"
+        if _may_be_any(self.values):
+            return "a score that may be any, in bins of so few patients"
+        answers = (self.values.get("sites") or {}).values()
+        hidden = any(hides_score(answer.get("metrics") or {}) for answer in answers)
+        return "a score that policies of hospitals hide" if hidden else "no score"
 
 
 def _score_of(event: Event) -> float | None:
     """Return the score of an event; where each site has a model of its own, their mean."""
+    if _may_be_any(event):
+        return None
     derived = event.get("derived") or {}
     score = event.get("score", derived.get("dice", derived.get("auroc")))
     own = [value for value in (event.get("scores") or {}).values() if value is not None]
     return sum(own) / len(own) if score is None and own else score
+
+
+def _may_be_any(event: Mapping[str, Any]) -> bool:
+    """Return whether a test tells an AUROC in bins that are too coarse to tell anything."""
+    return float((event.get("errors") or {}).get("auroc") or 0.0) >= ANY_SCORE
 
 
 _LINES: Mapping[str, Callable[[RunEvent], str]] = {

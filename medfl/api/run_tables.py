@@ -21,7 +21,7 @@ SCORE_COLUMNS = ("arm", "owner", "split", "round", "site", "patients", "class", 
 PATIENT_COLUMNS = ("owner", "site", "patient", "truth", "class", "metric", "value")
 
 _CLASS = "eval.scores-hidden."  # begins the key of each class
-_MADE_OF = {"calibration-error": "calibration"} | dict.fromkeys(
+_MADE_OF = {"calibration-error": "calibration", **dict.fromkeys(("hd95", "surface-dice"), "surface")} | dict.fromkeys(
     ("accuracy", "balanced-accuracy", "sensitivity", "specificity"), "confusion"
 )  # what a policy hides of all classes together, by the metrics that are made of it
 _NO_OWNER = ""  # the model that all share

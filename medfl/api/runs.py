@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import pandas
     from torch import nn
 
-    from medfl.api.run_models import Which
+    from medfl.models.array_prediction import Predictor
+    from medfl.models.run_models import Which
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ class OpenRun:
         RunError
             ``RUN-MODEL`` when there is no such model, with the reason.
         """
-        from medfl.api.run_models import load_model
+        from medfl.models.trained_model import open_model
 
-        return load_model(self._run, arm, site, which)
+        return open_model(self.path, arm=arm, site=site, which=which).build()
 
     @property
     def _history_time(self) -> int | None:
@@ -160,6 +161,40 @@ def open_run(path: str | os.PathLike[str]) -> OpenRun:
     """
     folder = Path(path).expanduser().resolve()
     return OpenRun(folder, Run.open(folder).study)
+
+
+def load_run(
+    path: str | os.PathLike[str],
+    arm: str = "federated",
+    site: str | None = None,
+    which: Which = "best",
+    device: str = "cpu",
+) -> Predictor:
+    """Load a trained model, to be called with images: it prepares them as in training, and answers on their own axes.
+
+    Parameters
+    ----------
+    path : path
+        Folder of a run, folder of an export, or a ``.safetensors`` file of either.
+    arm, site, which
+        Of a run, which of its models is meant: see `OpenRun.model`.
+    device : str
+        Device of torch, such as ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    RunError
+        ``MODEL-FILE``, ``RUN-MODEL``, ``RUN-DAMAGED`` or ``CHECKPOINT-DAMAGED``.
+
+    Examples
+    --------
+    >>> model = load_run("hippocampus")  # doctest: +SKIP
+    >>> mask = model(nibabel.load("image.nii.gz"))  # doctest: +SKIP
+    """
+    from medfl.models.array_prediction import Predictor
+    from medfl.models.trained_model import open_model
+
+    return Predictor(open_model(Path(path).expanduser(), arm=arm, site=site, which=which), device)
 
 
 def list_runs(folder: str | os.PathLike[str] = "runs") -> list[RunSummary]:

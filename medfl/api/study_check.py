@@ -66,17 +66,18 @@ class StudyCheck:
         return [*command, "--federation-config", federation]
 
     def foretell(self) -> tuple[str, ...]:
-        """Return what the policies of the hospitals will refuse or hide, as sentences.
+        """Return what a federation or the policies of the hospitals will refuse or hide, as sentences.
 
         Raises
         ------
         ConfigError
             When images or patches are too small for the network.
         """
-        from medfl.api.study_foretelling import foretell_policy, require_trainable
+        from medfl.api.study_foretelling import foretell_policy, foretell_sites, require_trainable
 
         require_trainable(self.study)
-        return tuple(sentence for site in self.sites for sentence in foretell_policy(site, self.study))
+        refused = [sentence for site in self.sites for sentence in foretell_policy(site, self.study)]
+        return (*refused, *foretell_sites(self.study, len(self.sites)))
 
     def data(self, site: str, *, fast: bool = False) -> DataCheck:
         """Read the cases of a simulated hospital, and return which can be used and why others cannot.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
-from medfl.data.cohort import read_cohort
-from medfl.data.splits import assign_splits
+from medfl.deploy.disclosure_sum import count_sizes
 from medfl.errors import ConfigError, MedflError, Problem, TrainingError
 from medfl.privacy.policy_checks import find_violations
 from medfl.site import Site
@@ -71,6 +69,15 @@ def foretell_policy(site: Site, study: Study) -> Iterator[str]:
         yield f"{site.name} will not tell its scores over {join_words(few)}: its policy hides numbers over fewer than {k}."
 
 
+def foretell_sites(study: Study, sites: int) -> Iterator[str]:
+    """Yield that a federation of so many hospitals could not run a study which a simulation of them can."""
+    try:
+        study.check_sites(sites)
+    except ConfigError as error:
+        (problem,) = error.problems
+        yield f"A federation would refuse the study. {problem.key}: {problem.what} {problem.fix}"
+
+
 def count_patients(site: Site, study: Study) -> dict[str, int]:
     """Return how many patients a site has in each split, by headers and indices alone.
 
@@ -79,9 +86,4 @@ def count_patients(site: Site, study: Study) -> dict[str, int]:
     DataError
         When the data cannot be read.
     """
-    cases = read_cohort(site, study).cases
-    splits = assign_splits(cases, study)
-    patients: dict[str, set[str]] = defaultdict(set)
-    for case in cases:
-        patients[splits[case.name]].add(case.patient)
-    return {split: len(patients[split]) for split in ("train", *_HELD_OUT)}
+    return {split: size.patients for split, size in count_sizes(site, study).items()}

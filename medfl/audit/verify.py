@@ -7,34 +7,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medfl.audit.breaks import ChainBreak
 from medfl.audit.chain import GENESIS_HASH, line_hash, read_chain
+from medfl.audit.matching import describe_losses, find_unmatched
+from medfl.audit.signed_lines import find_false_signatures
 from medfl.errors import AuditError
 
 
 @dataclass(frozen=True)
-class ChainBreak:
-    """Place at which a log differs from what was written.
+class Verification:
+    """What was found in some logs.
 
     Parameters
     ----------
-    file : str
-        Path of the log, as it was given.
-    line : int
-        Number of the line, 0 for the whole file.
-    what : str
-        What does not match.
+    breaks : tuple of ChainBreak
+        Where a log is not what was written.
+    strays : tuple of ChainBreak
+        Messages that came and were not sent, or were received and had not left.
+    notes : tuple of str
+        What was lost on the way, and what could not be compared.
     """
 
-    file: str
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
+    breaks: tuple[ChainBreak, ...]
+    strays: tuple[ChainBreak, ...]
+    notes: tuple[str, ...]
 
 
 def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
-    """Verify logs, each in itself and against what the others noted of it.
+    """Return the breaks and the strays that `verify_logs` finds."""
+    found = verify_logs(paths)
+    return [*found.breaks, *found.strays]
+
+
+def verify_logs(paths: Iterable[Path]) -> Verification:
+    """Verify logs, each in itself, against what the others noted of it, and message by message.
 
     Parameters
     ----------
@@ -43,8 +49,8 @@ def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
 
     Returns
     -------
-    list of ChainBreak
-        Everything that does not match; empty when all is as it was written.
+    Verification
+        Without breaks when all is as it was written, and without strays when nothing came that was not sent.
 
     Raises
     ------
@@ -69,7 +75,8 @@ def find_breaks(paths: Iterable[Path]) -> list[ChainBreak]:
             chains[owner] = (path, lines)
     for path, lines in chains.values():
         breaks += _find_cross_breaks(path, lines, chains)
-    return breaks
+        breaks += find_false_signatures(path, lines)
+    return Verification(tuple(breaks), tuple(find_unmatched(chains)), tuple(describe_losses(chains)))
 
 
 def _find_own_breaks(path: Path, lines: list[dict[str, Any]]) -> Iterator[ChainBreak]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medfl import DISTRIBUTION, __version__
-from medfl.cli import audit, data, demo, doctor, operate, runs, server, simulate, site, study, sweep
+from medfl.cli import audit, data, demo, doctor, export, operate, predict, report, runs, server, simulate, site, study, sweep
 from medfl.cli.console import errors, spell_unencodable
 from medfl.errors import ConfigError, MedflError
 from medfl.system.files import translate_file_errors
@@ -31,7 +31,9 @@ app.command("sweep")(sweep.sweep)
 for command in (operate.run, operate.resume, operate.status, operate.stop, operate.logs):
     app.command(command.__name__)(command)
 app.command("runs")(runs.runs)
-app.command("report")(runs.report)
+app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
 app.add_typer(site.app, name="site")

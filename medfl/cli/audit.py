@@ -22,14 +22,16 @@ app = typer.Typer(
 
 @app.command()
 def verify(files: Annotated[list[Path], typer.Argument(help="audit.jsonl of a site, of the server, or several.")]) -> None:
-    """Check that nobody changed a log; with the files of both sides, also that no side rewrote its past."""
+    """Check that nobody changed a log; with the files of both sides, also that all that came was sent."""
     from medfl.audit.chain import read_chain
-    from medfl.audit.verify import find_breaks
+    from medfl.audit.verify import verify_logs
 
-    breaks = find_breaks(files)
-    for broken in breaks:
+    found = verify_logs(files)
+    for broken in (*found.breaks, *found.strays):
         errors.print(str(broken), style="red", soft_wrap=True)
-    if breaks:
+    for note in found.notes:
+        output.print(note, style="yellow", soft_wrap=True)
+    if found.breaks or found.strays:
         raise typer.Exit(1)
     lines = sum(len(read_chain(path)) for path in files)
     output.print(f"{lines} lines in {plural(len(files), 'file')} are unchanged.")
@@ -62,9 +64,9 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
     size = sum(int(record.get("bytes", 0)) for record in line.get("records", []))
     return (
         str(line.get("time", ""))[:19].replace("T", " "),
-        f"{line.get('event', '')} {line.get('type', '')}".strip(),
+        f"{line.get('event', '')} {line.get('type', line.get('study', ''))}".strip(),
         str(line.get("site", line.get("owner", ""))),
         str(line.get("round", "")),
-        format_bytes(size),
-        str(line.get("error", line.get("decision", ""))),
+        format_bytes(size) if "records" in line else "",
+        str(line.get("error", line.get("decision", f"by {line['by']}" if "by" in line else ""))),
     )

@@ -98,7 +98,7 @@ def status(
     follow: Annotated[bool, typer.Option("--follow", help="Follow the run until it ends.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the state of a run: rounds, sites, scores, time left."""
+    """Show the state of a run: rounds, sites, scores, time left. Exit code 1: it failed, was stopped, or died."""
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
     from medfl.runs.history import read_history
@@ -114,11 +114,13 @@ def status(
         output.print_json(
             json.dumps({"run": submitted.name, "study": submitted.study.name, "status": flower_status, "last": last})
         )
-        return
-    display = _make_display(folder, submitted)
-    display.update(events)
-    output.print(f"Run {submitted.name}: {flower_status}")
-    output.print(display)
+    else:
+        display = _make_display(folder, submitted)
+        display.update(events)
+        output.print(f"Run {submitted.name}: {flower_status}")
+        output.print(display)
+    if _read_end_status(submitted) in ("failed", "stopped") or _ended_badly(flower_status):
+        raise typer.Exit(1)
 
 
 def stop(name: RunArgument = "", federation: FederationOption = Path("federation")) -> None:
@@ -187,6 +189,13 @@ def _wait_for_end(folder: FederationFolder, submitted: SubmittedRun) -> str:
     return ended
 
 
+def _ended_badly(flower_status: str) -> bool:
+    """Return whether a run is over at Flower, and not because it was completed."""
+    from medfl.deploy import control
+
+    return control.is_over(flower_status) and not flower_status.endswith(":completed")
+
+
 def _read_end_status(submitted: SubmittedRun) -> str | None:
     """Return how a run ended, from its history since it last began."""
     ends = [event for event in submitted.events() if event["event"] == "end"]
@@ -203,14 +212,23 @@ def _run_error(submitted: SubmittedRun, ended: str) -> Exception:
 
 
 def _describe_next_step(submitted: SubmittedRun) -> str:
-    """Return how to go on with a run that ended early: not by resuming it where no hospital took part."""
-    from medfl.errors import fixes_of
+    """Return how to go on with a run that ended early: by resuming it, where hospitals have it on record."""
+    from medfl.errors import code_in, fixes_of
     from medfl.runs.history import read_history
+    from medfl.server.site_joiner import COUNTED_CODES
 
     events = read_history(submitted.run)
+    end = str(events[-1].get("reason", "")) if events else ""
     refusals = [str(event["reason"]) for event in events if event["event"] == "failed" and event["during"] == "join"]
     if refusals and not any(event["event"] == "joined" for event in events):
-        return f"{fixes_of(refusals) or 'Look at the logs of the sites.'} Then start it again: medfl run."
+        is_counted = any(code_in(reason) in COUNTED_CODES for reason in refusals)
+        again = f"go on with this run, which these hospitals know: medfl resume {submitted.name}" if is_counted else ""
+        fix, step = fixes_of(refusals), again or "start it again: medfl run"
+        if fix and fix in end:  # which is shown already
+            return f"After that, {step}."
+        return f"{fix or 'Look at the logs of the sites.'} Then {step}."
+    if code_in(end) == "TOO-FEW-SITES" and not any(event["event"] == "round" for event in events):
+        return f"When they are there, go on with it: medfl resume {submitted.name}."
     return f"Go on after its last complete round: medfl resume {submitted.name}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from medfl.system.text import format_duration
 
 _SILENT_SECONDS = 30.0  # after which a log says what is waited for
 _MAX_NAMED_SITES = 5  # in one line of a log
+_HIDDEN = "hidden"  # by the policy of the site
 _ARM_TITLES = {"federated": "together", "local": "each alone"}
 
 
@@ -45,6 +47,7 @@ class RunDisplay:
         self._done, self._total = 0, study.rounds * len(study.arms)
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
+        self._hidden = ""  # what stands for the score of a study whose hospitals do not tell it
         self._busy: dict[str, str] = {}
 
     @property
@@ -64,7 +67,7 @@ class RunDisplay:
         self._busy = {site: format_duration(round(seconds)) for site, seconds in since.items()}
 
     def __rich__(self) -> RenderableType:
-        score = "–" if self._score is None else f"{self._score:.3f}"
+        score = self._hidden or "–" if self._score is None else f"{self._score:.3f}"
         elapsed = ((self._ended or datetime.now(UTC)) - self._started).total_seconds()
         texts = (
             f"round {self._done}/{self._total}",
@@ -123,17 +126,19 @@ class RunDisplay:
             row["state"] = reply["status"] if reply["status"] == "ok" else f"{reply['status']}: {reply['reason']}"
             if reply["status"] == "ok":
                 loss = reply["metrics"]["train.loss"]  # null where the policy of the site withholds it
-                row["loss"] = "–" if loss is None else f"{loss:.3f}"
-                if (score := self._site_score(event, name, reply["metrics"])) is not None:
-                    row["score"] = f"{score:.3f}"
+                row["loss"] = _HIDDEN if loss is None else f"{loss:.3f}"
+                if text := self._site_score(reply["metrics"]):
+                    row["score"] = text
+                    self._hidden = _HIDDEN if text == _HIDDEN else self._hidden
 
-    def _site_score(self, event: dict[str, Any], name: str, numbers: dict[str, Any]) -> float | None:
+    def _site_score(self, numbers: dict[str, Any]) -> str:
+        """Return what to show for the score of a site; an empty text where it scored nothing."""
         from medfl import metrics
 
-        if not numbers.get("eval.patients"):
-            return None
-        score = metrics.headline(self._study, numbers)
-        return None if score != score else score
+        score = metrics.headline(self._study, numbers) if numbers.get("eval.patients") else math.nan
+        if not math.isnan(score):
+            return f"{score:.3f}"
+        return _HIDDEN if metrics.hides_score(numbers) else ""
 
     def _estimate_remaining(self) -> float | None:
         rounds = [s for seconds in self._seconds.values() for s in seconds[1:] or seconds]

@@ -1,4 +1,4 @@
-"""Commands `medfl runs` and `medfl report`: the runs in a folder, and the report of one."""
+"""Command `medfl runs`: the runs in a folder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from medfl.cli.console import output, print_json
 from medfl.cli.options import JsonOption
+
+_MAX_RUN_WIDTH = 26
+_SHOWN_ERROR = 0.0005  # less does not change the digits of a score
 
 
 def runs(
@@ -22,15 +25,14 @@ def runs(
     if as_json:
         print_json([run.as_json() for run in found])
         return
-    table = Table("study", "run", "status", "rounds", "sites", "score")
+    whole = min(max((len(each.path.name) for each in found), default=0), _MAX_RUN_WIDTH)  # a person copies it
+    name = Column("run", min_width=whole, overflow="fold")
+    table = Table(Column("study", overflow="fold"), name, "status", "rounds", "sites", "score")
     for run in found:
-        score = "–" if run.score is None else f"{run.score:.3f}"
+        if run.score is None and run.test_score is not None:  # hospitals may tell scores in the test alone
+            bound = f" ±{run.test_error:.2g}" if run.test_error >= _SHOWN_ERROR else ""
+            score = f"{run.test_score:.3f}{bound} (test)"
+        else:
+            score = "–" if run.score is None else f"{run.score:.3f}"
         table.add_row(run.study, run.path.name, run.status, str(run.rounds), str(run.sites), score)
     output.print(table if found else f"There is no run in {out}.")
-
-
-def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Write the HTML report of a run again."""
-    from medfl.api import open_run
-
-    output.print(f"Report: {open_run(run).write_report()}", soft_wrap=True)

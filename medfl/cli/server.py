@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
 from medfl.cli.console import output, print_json
 from medfl.cli.options import FederationOption, JsonOption, YesOption, confirm
+
+if TYPE_CHECKING:
+    from medfl.deploy.federation_folder import FederationFolder
 
 app = typer.Typer(
     help="The server of a federation, and the sites that belong to it.", no_args_is_help=True, suggest_commands=False
@@ -73,18 +76,33 @@ def enrol(
 
 @app.command()
 def sites(federation: FederationOption = Path("federation"), as_json: JsonOption = False) -> None:
-    """List the sites, since when and until when they belong to the federation."""
+    """List the sites: until when they belong to the federation, and whether they are connected."""
     from medfl.deploy.federation_folder import open_federation
+    from medfl.deploy.presence import list_presence
     from medfl.deploy.site_registry import list_enrolled
+    from medfl.errors import DeployError
 
-    found = list_enrolled(open_federation(federation))
+    folder = open_federation(federation)
+    found = list_enrolled(folder)
+    try:
+        present = list_presence(folder) if found else {}
+    except DeployError as error:
+        if error.code != "SERVER-DOWN":
+            raise
+        present = {}
     if as_json:
         keys = ("name", "enrolled", "expires", "revoked", "fingerprint")
-        print_json([{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found])
+        rows = [{key: getattr(s, key) for key in keys} | {"state": s.state()} for s in found]
+        for row in rows:
+            seen = present.get(row["name"])
+            last = seen.last_seen.isoformat(timespec="seconds") if seen and seen.last_seen else None
+            row |= {"online": seen.is_online if seen else None, "last-seen": last}
+        print_json(rows)
         return
-    table = Table("site", "state", "enrolled", "until", Column("key", overflow="fold"))
+    table = Table("site", "state", "connected", "enrolled", "until", Column("key", overflow="fold"))
     for site in found:
-        table.add_row(site.name, site.state(), site.enrolled[:10], site.expires[:10], site.fingerprint)
+        connected = str(present.get(site.name, "unknown: the server is down" if not present else ""))
+        table.add_row(site.name, site.state(), connected, site.enrolled[:10], site.expires[:10], site.fingerprint)
     output.print(table if found else "Nobody is enrolled yet: medfl server enrol NAME.request.json")
 
 
@@ -94,21 +112,47 @@ def renew(
     server: Annotated[bool, typer.Option("--server", help="Renew the certificate of the server itself.")] = False,
     federation: FederationOption = Path("federation"),
 ) -> None:
-    """Renew the certificate of a site, and write its new kit; or renew that of the server."""
+    """Renew the certificate of a site, and write its new kit; or that of the server. Without either, say what ends when."""
     from medfl.deploy import ca, kits, site_registry
+    from medfl.deploy.deeds import note_at_server
     from medfl.deploy.federation_folder import open_federation
 
-    if server == bool(site):
+    if server and site:
         raise typer.BadParameter("give the name of a site, or --server")
     folder = open_federation(federation)
+    if not server and not site:
+        _tell_ends(folder)
+        return
     if server:
         paths = (folder.ca_certificate, folder.ca_key, folder.server_certificate, folder.server_key)
         ca.issue_server_certificate(*paths, folder.settings.address)
+        note_at_server(folder, "renewed-server")
         output.print("The server has a new certificate, which it uses from its next start on.")
         return
     renewed, certificate = site_registry.renew(folder, site)
     path = kits.write_kit(folder, renewed, certificate)
     output.print(f"{site} belongs until {renewed.expires[:10]}. Its new kit: {path}", soft_wrap=True)
+
+
+def _tell_ends(folder: FederationFolder) -> None:
+    """Print until when each certificate is valid, and how it is renewed; keys of runs are made anew and need nothing."""
+    from cryptography import x509
+
+    from medfl.deploy.site_registry import list_enrolled
+
+    ends = x509.load_pem_x509_certificate(folder.server_certificate.read_bytes()).not_valid_after_utc
+    table = Table("whose", "until", "renew it with")
+    table.add_row("the server", f"{ends:%Y-%m-%d}", "medfl server renew --server")
+    for site in list_enrolled(folder):
+        is_over = site.state() in ("revoked", "expired")
+        how = f"{site.state()}: it needs a new key" if is_over else f"medfl server renew {site.name}"
+        table.add_row(site.name, site.expires[:10], how)
+    output.print(table)
+    output.print(
+        "Messages are signed with a key for each run, which 'medfl run' and 'medfl resume' make: nothing to renew, and no "
+        "site needs a new kit for it. A site that refuses messages as MESSAGE-UNSIGNED has a newer medfl than the server.",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -136,6 +180,19 @@ def down(folder: FolderArgument = Path("federation")) -> None:
     from medfl.deploy.server_processes import server_down
 
     output.print("The server is down." if server_down(folder) else "The server was not running.")
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="Folder to make; keep it as safe as the federation's own.")],
+    federation: FederationOption = Path("federation"),
+) -> None:
+    """Copy the folder of a server, which may be running: keys, sites, runs, and Flower's database of one moment."""
+    from medfl.deploy.backup import backup as back_up
+    from medfl.deploy.federation_folder import open_federation
+
+    back_up(open_federation(federation), target)
+    output.print(f"Copied to {target}. It holds the keys of the federation: encrypt it, and keep it apart.", soft_wrap=True)
 
 
 @app.command()

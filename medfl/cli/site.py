@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medfl.cli import approve
+from medfl.cli import approve, budget, kept_models, outbox
 from medfl.cli.console import output
 from medfl.cli.options import YesOption, confirm
 
@@ -19,6 +19,9 @@ app = typer.Typer(
 app.command("approve")(approve.approve)
 app.command("approvals")(approve.approvals)
 app.command("withdraw")(approve.withdraw)
+app.command("budget")(budget.budget)
+app.command("outbox")(outbox.outbox)
+app.command("models")(kept_models.models)
 
 SiteFolder = Annotated[Path, typer.Argument(help="Folder of the site.toml.")]
 

@@ -165,3 +165,5 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
     output.print(table)
     waiting = sum(not run["finished"] for run in runs)
     output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.")
+    if sweep.advice_on_splits:
+        output.print(sweep.advice_on_splits)

@@ -81,7 +81,7 @@ def build_case(name: str, first: Entry, site: Site, study: Study, secret: bytes,
     return Case(
         name=name,
         patient=patient_pseudonym(secret, site.name, first.patient),
-        split_order=split_order(study.seed, site.name, first.patient),
+        split_order=split_order(study.seed_of_splits, site.name, first.patient),
         image=first.image,
         label=_parse_label(first.label, site, study),
         split=_parse_split(first.split, splits_given),

@@ -66,7 +66,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Case:
-    """One usable image with its label. Its representation names no file.
+    """One usable image with its label, if it has one. Its representation names no file.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class Case:
         Hexadecimal digest that decides the split and nothing else.
     image : Source
         The image.
-    label : Source or int
-        The mask, or the index of the class.
+    label : Source, int or None
+        The mask, or the index of the class; None: there is none, as of an image that is only predicted.
     split : str
         Given by the index of the data; empty when medfl is to split.
     annotated : tuple of str
@@ -88,7 +88,7 @@ class Case:
     patient: str
     split_order: str
     image: Source = field(repr=False)
-    label: Source | int = field(repr=False)
+    label: Source | int | None = field(repr=False)
     split: Split = ""
     annotated: tuple[str, ...] = ()
 
@@ -99,7 +99,7 @@ class Case:
 
     def without_headers(self) -> Self:
         """Return the case without what the index knows of its files, once they are read."""
-        label = self.label if isinstance(self.label, int) else self.label.without_headers()
+        label = self.label.without_headers() if isinstance(self.label, Source) else self.label
         return replace(self, image=self.image.without_headers(), label=label)
 
 

@@ -124,7 +124,7 @@ def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Seq
     classes: dict[str, str] = {}
     for entry in entries:
         classes.setdefault(entry.patient or entry.key, entry.label.casefold() if isinstance(entry.label, str) else "")
-    seed = str(study.seed).encode()
+    seed = str(study.seed_of_splits).encode()
     keyed = {p: hmac.new(seed, f"partition\x1f{p}".encode(), hashlib.sha256).hexdigest() for p in classes}
     ordered = sorted(classes, key=lambda patient: (classes[patient], keyed[patient]))
     own = set(ordered[site.data.share :: shares])

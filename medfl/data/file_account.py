@@ -28,6 +28,7 @@ REASONS: Mapping[str, str] = {
     "link-inside": "links to files that are counted at their own place",
     "link-broken": "links that lead nowhere",
     "special": "pipes, sockets and devices",
+    "prediction": "in folders of predictions by medfl",
     "hidden": "hidden, or of the operating system",
     "other": "other files",
 }

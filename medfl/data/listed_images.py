@@ -16,7 +16,7 @@ from medfl.data.layouts.patients import unite_patients
 from medfl.data.quality.study_inference import STUDY_MODALITIES, make_study
 from medfl.errors import DataError
 from medfl.site import Site
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 
 @dataclass(frozen=True)

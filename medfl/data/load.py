@@ -27,13 +27,13 @@ from medfl.study import Study
 from medfl.system.memory import is_out_of_memory
 
 
-def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.uint8] | int]:
+def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.uint8] | int | None]:
     """Read the image and the label of a case.
 
     Parameters
     ----------
     case : Case
-        Case to read, with its image and label.
+        Case to read, with its image and its label, if it has one.
     study : Study
         Says what kind of image is needed, and names the classes.
     site : Site
@@ -43,8 +43,8 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
     -------
     volume : Volume
         Volume as stored, not yet resampled or normalised; with the warnings about image and label.
-    label : ndarray of uint8 or int
-        The mask on the grid of the image, or the index of the class.
+    label : ndarray of uint8, int or None
+        The mask on the grid of the image, or the index of the class; None of a case without a label.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def load_case(case: Case, study: Study, site: Site) -> tuple[Volume, NDArray[np.
         ``CASE-MEMORY`` and ``IMG-READ`` for what is no fault of the files.
     """
     try:
-        if not isinstance(case.label, int):
+        if isinstance(case.label, Source):
             annotated_classes(case.annotated, study, site)  # refuses before an image is read
         volume = load_image(case.image, study, site)
-        if isinstance(case.label, int):
+        if not isinstance(case.label, Source):
             return volume, case.label
         mask, warnings = read_label(case.label, volume, case.image, study, site, annotated=case.annotated)
         return replace(volume, warnings=(*volume.warnings, *warnings)), mask

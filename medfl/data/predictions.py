@@ -1,26 +1,32 @@
-"""Predictions on their way back: from the grid of the network to that of the source, as NIfTI or DICOM-SEG.
+"""Predicted masks as files: NIfTI and DICOM-SEG of a volume, PNG of a picture, each on the grid of its image.
 
-Everything here is three-dimensional: a 2-D image has no place in a patient to go back to. The files hold what the source
-holds, in a DICOM-SEG the patient's name and number too; the caller names them by pseudonyms and keeps them at the site.
+`medfl.data.preprocess.undo` brings a prediction onto that grid. The files hold what the source holds, in a DICOM-SEG the
+patient's name and number too; the caller names them by pseudonyms and keeps them at the site.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from scipy import ndimage
 
 from medfl.data.cases import Source
 from medfl.data.dicom.seg_writing import make_seg, source_planes
 from medfl.data.nifti_position import FORM_TOLERANCE_MM
-from medfl.data.volume import LPS_TO_RAS, Affine, Volume, corner_distance
+from medfl.data.pictures.geometry import PictureGeometry
+from medfl.data.pictures.turn import EXIF_TURNS
+from medfl.data.source_grid import SourceGrid
+from medfl.data.volume import LPS_TO_RAS, corner_distance
 from medfl.errors import DataError, DiskFullError
 from medfl.site import SiteData
 from medfl.system.files import is_disk_full, write_file
@@ -50,53 +56,15 @@ class ModelOrigin:
     digest: str
 
 
-def resample_to_source(values: NDArray[Any], prepared_affine: Affine, source: Volume) -> Mask:
-    """Bring a prediction from the prepared grid onto the grid of the image it was made of.
-
-    Orientation, crop, spacing and size of the preparation are all given by the affine. What the preparation cut away becomes
-    background.
-
-    Parameters
-    ----------
-    values : ndarray
-        A mask of whole numbers (X, Y, Z), sampled at the nearest voxel; or probabilities (classes, X, Y, Z), interpolated
-        linearly before the largest is taken, which gives smoother borders.
-    prepared_affine : ndarray
-        4 x 4 affine of the prepared image, RAS mm (`medfl.data.store.prepared_data.ReferenceMask.prepared_affine`).
-    source : Volume
-        The 3-D image as read.
-
-    Returns
-    -------
-    ndarray
-        Class of each voxel of the source, uint8, (X, Y, Z).
-
-    Raises
-    ------
-    DataError
-        ``PRED-GRID``.
-    """
-    if values.ndim not in (3, 4) or len(source.shape) != 3 or (values.ndim == 3 and values.dtype.kind not in "iub"):
-        raise DataError("PRED-GRID", "the prediction is neither a mask nor probabilities of a volume.", "Predict a 3-D image.")
-    if values.ndim == 3:
-        _check_classes(values)
-    mask = np.zeros(source.shape, dtype=np.uint8)
-    to_values = np.linalg.inv(prepared_affine) @ source.affine
-    for k in range(source.shape[2]):  # slice by slice: one large volume in memory is enough
-        matrix = to_values[:3] @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, k], [0, 0, 1]], dtype=np.float64)
-        mask[:, :, k] = _sample_slice(values, matrix, source.shape[:2])
-    return mask
-
-
-def write_nifti(mask: Mask, image: Volume, path: Path) -> None:
+def write_nifti(mask: Mask, grid: SourceGrid, path: Path) -> None:
     """Write a mask as NIfTI with the geometry of its image.
 
     Parameters
     ----------
     mask : ndarray
-        (X, Y, Z) on the grid of the image.
-    image : Volume
-        The 3-D image as read.
+        (X, Y[, Z]) on the grid of the image.
+    grid : SourceGrid
+        The grid of the image as read.
     path : Path
         ``.nii`` or ``.nii.gz``; readable by the owner alone.
 
@@ -107,22 +75,60 @@ def write_nifti(mask: Mask, image: Volume, path: Path) -> None:
     DiskFullError
         ``DISK-FULL``.
     """
-    _check_grid(mask, image)
+    _check_grid(mask, grid, axes=(2, 3))
     if not path.name.endswith(_SUFFIXES):
         raise DataError("PRED-FORMAT", "the name of the file does not end with .nii or .nii.gz.", "Give it one of these ends.")
-    made = nibabel.Nifti1Image(np.asarray(mask, dtype=np.uint8), image.affine)
+    values, affine = np.asarray(mask, dtype=np.uint8), grid.affine
+    if values.ndim == 2:
+        picture = grid.picture or PictureGeometry((grid.shape[0], grid.shape[1]))
+        values, affine = picture.restore(values)[..., np.newaxis], np.eye(4) if picture.affine is None else picture.affine
+    made = nibabel.Nifti1Image(values, affine)
     made.header.set_xyzt_units("mm")
-    made.set_sform(image.affine, code="scanner")
-    made.set_qform(image.affine, code="scanner")
-    if corner_distance(made.get_qform(), made.get_sform(), image.shape) > FORM_TOLERANCE_MM:
+    made.set_sform(affine, code="scanner")
+    made.set_qform(affine, code="scanner")
+    if corner_distance(made.get_qform(), made.get_sform(), values.shape) > FORM_TOLERANCE_MM:
         made.set_qform(None, code="unknown")  # a quaternion cannot say that axes are a little oblique to each other
     data = made.to_bytes()
     _write_private(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
 
 
+def write_png(mask: Mask, grid: SourceGrid, path: Path) -> None:
+    """Write the mask of a picture as PNG, on the picture's own pixels: each grey value is the number of a class.
+
+    A picture that a camera turned keeps its turn: the mask is stored as the picture is, and says the same of its orientation.
+
+    Parameters
+    ----------
+    mask : ndarray
+        (X, Y) on the grid of the picture as read.
+    grid : SourceGrid
+        The grid of the picture as read.
+    path : Path
+        ``.png``; readable by the owner alone.
+
+    Raises
+    ------
+    DataError
+        ``PRED-GRID`` or ``PRED-WRITE``.
+    DiskFullError
+        ``DISK-FULL``.
+    """
+    _check_grid(mask, grid, axes=(2,))
+    picture = grid.picture or PictureGeometry((grid.shape[0], grid.shape[1]))
+    shown = picture.restore(np.asarray(mask, dtype=np.uint8))
+    stored = shown if picture.camera is None else picture.camera.undo(shown)
+    exif = Image.Exif()
+    orientation = next((number for number, turn in EXIF_TURNS.items() if turn == picture.camera), 0)
+    if orientation > 1:
+        exif[ExifTags.Base.Orientation] = orientation
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored.T)).save(buffer, "PNG", exif=exif)
+    _write_private(path, buffer.getvalue())
+
+
 def write_seg(
     mask: Mask,
-    image: Volume,
+    grid: SourceGrid,
     source: Source,
     classes: Sequence[str],
     origin: ModelOrigin,
@@ -130,6 +136,7 @@ def write_seg(
     *,
     kind: Literal["BINARY", "LABELMAP"] = "BINARY",
     settings: SiteData = _DEFAULTS,
+    codes: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a mask as DICOM-SEG that refers to the images it was predicted from.
 
@@ -140,8 +147,8 @@ def write_seg(
     ----------
     mask : ndarray
         (X, Y, Z) on the grid of the image.
-    image : Volume
-        The series as read.
+    grid : SourceGrid
+        The grid of the series as read.
     source : Source
         Its files.
     classes : sequence of str
@@ -154,6 +161,8 @@ def write_seg(
         BINARY is what every PACS knows; LABELMAP (of 2024) is smaller.
     settings : SiteData
         Settings by which the site's series are read.
+    codes : sequence of (str, str)
+        SNOMED CT code and meaning of each class but the background; empty: looked up by the names of the classes.
 
     Raises
     ------
@@ -162,36 +171,26 @@ def write_seg(
     DiskFullError
         ``DISK-FULL``.
     """
-    _check_grid(mask, image)
+    _check_grid(mask, grid)
     if source.kind != "dicom":
         raise DataError("PRED-SEG", "a DICOM segmentation needs a DICOM series to refer to.", "Write the prediction as NIfTI.")
     headers, planes, shape = source_planes(source, settings)
-    to_mask = np.linalg.inv(LPS_TO_RAS @ image.affine)
+    to_mask = np.linalg.inv(LPS_TO_RAS @ grid.affine)
     drawn = [_sample_slice(mask, to_mask[:3, :3] @ plane + np.outer(to_mask[:3, 3], [0, 0, 1]), shape) for plane in planes]
-    made = make_seg(headers, drawn, classes, (origin.name, origin.version, origin.digest), kind, settings)
+    made = make_seg(headers, drawn, classes, (origin.name, origin.version, origin.digest), kind, settings, codes)
     _write_private(path, made)
 
 
-def _sample_slice(values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
-    """Sample a slice of another grid; `matrix` (3, 3) brings its (column, row, 1) to indices of the values."""
-    inside = _inside_mask(matrix, shape, values.shape[-3:])
+def _sample_slice(values: Mask, matrix: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
+    """Sample a slice of another grid at the nearest voxels; `matrix` (3, 3) brings its (column, row, 1) to their indices."""
+    inside = _inside_mask(matrix, shape, values.shape)
     if not inside.any():
         return np.zeros(shape, dtype=np.uint8)
-    if values.ndim == 3:
-        return np.asarray(_interpolate_plane(values, matrix, shape, order=0) * inside, dtype=np.uint8)
-    shares = np.stack([_interpolate_plane(part, matrix, shape, order=1) for part in values])
-    return np.asarray(shares.argmax(axis=0) * inside, dtype=np.uint8)
-
-
-def _interpolate_plane(
-    values: NDArray[Any], matrix: NDArray[np.float64], shape: tuple[int, int], *, order: int
-) -> NDArray[Any]:
     to_values = np.stack([matrix[:, 0], matrix[:, 1], np.zeros(3)], axis=1)
-    kind = np.uint8 if order == 0 else np.float32
     found = ndimage.affine_transform(
-        values, to_values, matrix[:, 2], output_shape=(*shape, 1), output=kind, order=order, mode="nearest", prefilter=False
+        values, to_values, matrix[:, 2], output_shape=(*shape, 1), output=np.uint8, order=0, mode="nearest", prefilter=False
     )
-    return np.asarray(found[..., 0])
+    return np.asarray(found[..., 0] * inside, dtype=np.uint8)
 
 
 def _inside_mask(matrix: NDArray[np.float64], shape: tuple[int, int], box: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -203,10 +202,10 @@ def _inside_mask(matrix: NDArray[np.float64], shape: tuple[int, int], box: tuple
     return inside
 
 
-def _check_grid(mask: NDArray[Any], image: Volume) -> None:
-    if len(image.shape) != 3 or mask.shape != image.shape:
+def _check_grid(mask: NDArray[Any], grid: SourceGrid, axes: tuple[int, ...] = (3,)) -> None:
+    if len(grid.shape) not in axes or mask.shape != grid.shape:
         what = "the mask does not lie on the grid of the image."
-        raise DataError("PRED-GRID", what, "Bring it there with medfl.data.predictions.resample_to_source.")
+        raise DataError("PRED-GRID", what, "Bring it there with medfl.data.preprocess.undo.resample_to_source.")
     _check_classes(mask)
 
 
@@ -220,9 +219,23 @@ def _check_classes(mask: NDArray[Any]) -> None:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read; a failure names neither path nor patient."""
-    try:
+    with translate_write_errors():
         write_file(path, data, private=True)
+
+
+@contextmanager
+def translate_write_errors() -> Iterator[None]:
+    """Turn a failure to write predictions into the error for it, which names neither path nor patient.
+
+    Raises
+    ------
+    DataError
+        ``PRED-WRITE``.
+    DiskFullError
+        ``DISK-FULL``.
+    """
+    try:
+        yield
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(

@@ -44,8 +44,8 @@ def patient_pseudonym(secret: bytes, site_name: str, patient: str) -> str:
 def split_order(seed: int, site_name: str, patient: str) -> str:
     """Return the place of a patient in the keyed order that decides the splits.
 
-    It depends on nothing but the study's seed, the site's name and the original patient id, so the same data gives the same
-    split on every machine, whatever the secret of the site.
+    It depends on nothing but the seed of the splits, the site's name and the original patient id, so the same data gives
+    the same split on every machine, whatever the secret of the site.
 
     Returns
     -------

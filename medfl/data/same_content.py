@@ -43,9 +43,10 @@ class Copies:
         return {**codes, **dict.fromkeys(self.dropped - contradicted, "CASE-DUP")}
 
 
-def checksum_content(volume: Volume, label: NDArray[np.uint8] | int) -> tuple[str, str, str]:
-    """Return the checksums of the voxels of an image as stored, of its mask (or its class), and of where the voxels lie."""
-    return _checksum(volume.array), str(label) if isinstance(label, int) else _checksum(label), _checksum(volume.affine)
+def checksum_content(volume: Volume, label: NDArray[np.uint8] | int | None) -> tuple[str, str, str]:
+    """Return the checksums of the voxels of an image as stored, of its mask (or class), and of where the voxels lie."""
+    of_label = _checksum(label) if isinstance(label, np.ndarray) else "" if label is None else str(label)
+    return _checksum(volume.array), of_label, _checksum(volume.affine)
 
 
 def settle_copies(cases: Iterable[Case], contents: Mapping[str, Sequence[str]], *, patient_ids: bool) -> Copies:

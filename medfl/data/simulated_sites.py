@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from medfl.data.layouts.file_spellings import find_table
+from medfl.data.layouts.csv import index_name
 from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
 from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
@@ -91,20 +91,21 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
             return
     data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
     if simulation.partition == "column":
-        for value in _site_values(folder, data, simulation.column):
+        index = folder / index_name(make_site(folder.name, folder, data, simulation.store, secret))
+        for value in _site_values(index, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
-            yield _make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret)
+            yield make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret)
     elif simulation.partition == "random":
         digits = len(str(simulation.sites))
         for share in range(simulation.sites):
             dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
-            yield _make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, simulation.store, secret)
+            yield make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, simulation.store, secret)
     else:
-        yield _make_site(folder.name, folder, data, simulation.store, secret)
+        yield make_site(folder.name, folder, data, simulation.store, secret)
 
 
-def _site_values(folder: Path, data: SiteData, column: str) -> list[str]:
-    table = filter_rows(read_table(find_table(folder, data.index)), data.where)
+def _site_values(index: Path, data: SiteData, column: str) -> list[str]:
+    table = filter_rows(read_table(index), data.where)
     values = sorted({value for value in get_column(table, column) if value})
     if not values:
         raise DataError("INDEX-COLUMN", f"the column {column!r} is empty.", "Name the column that tells the sites.")
@@ -130,7 +131,27 @@ def _check_patients(table: Table, patient: str, column: str) -> None:
         raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
 
 
-def _make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path) -> Site:
+def make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path) -> Site:
+    """Make a site of a folder of data without a site.toml, as it stands for a hospital on this one machine.
+
+    Parameters
+    ----------
+    name : str
+        What to call it; letters that no site's name may hold are replaced.
+    folder : Path
+        The data.
+    data : SiteData
+        How it is read.
+    store : str
+        Folder of prepared data; empty: the usual one.
+    secret : Path
+        File of the secret that keys pseudonyms.
+
+    Raises
+    ------
+    ConfigError
+        When nothing of the name can be used.
+    """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
     if not plain:
         raise _config_error(
@@ -149,7 +170,7 @@ def _make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path
 def _simulation_policy() -> Policy:
     """Return the policy of a simulation: nothing leaves the machine, and who simulates has installed what is installed."""
     installed = sorted({point.name for point in entry_points(group=CLIENT_ENTRY_POINTS)})
-    return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, extensions=tuple(installed))
+    return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, scores="exact", extensions=tuple(installed))
 
 
 def _adapt_site(site: Site, store: str, secret: Path) -> Site:

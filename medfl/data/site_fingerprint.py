@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,14 @@ class FingerprintResult:
     findings: tuple[Finding, ...]
 
 
-def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int], None] | None = None) -> FingerprintResult:
+def compute_fingerprint(
+    site: Site,
+    study: Study,
+    progress: Callable[[int, int], None] | None = None,
+    choose: Callable[[Sequence[Case]], Collection[str]] | None = None,
+    *,
+    is_simulated: bool = False,
+) -> FingerprintResult:
     """Read every case of a site once and add up what may be shared. Patients of the test split are left out.
 
     Parameters
@@ -52,6 +59,10 @@ def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int],
         A segmentation; its task and crop decide what is looked at, its shares who is.
     progress : callable, optional
         Called with (cases done, cases in all) after each case.
+    choose : callable, optional
+        Called with all cases that could be measured; returns the names of those that are added up. All, unless given.
+    is_simulated : bool
+        Whether nothing leaves this machine; then nobody is left out whose number could be computed.
 
     Returns
     -------
@@ -71,22 +82,36 @@ def compute_fingerprint(site: Site, study: Study, progress: Callable[[int, int],
     cases = [case for case in cohort.cases if splits[case.name] != "test"]
     findings = list(cohort.findings)
     scope = Scope.from_study(study)
-    total = Fingerprint.empty(scope)
-    patients: set[str] = set()
+    measured: dict[str, Fingerprint] = {}
     for done, case in enumerate(cases, start=1):
         try:
             seen, found = _measure_case(case, scope, study, site)
         except DataError as error:
             findings.append(Finding.from_error(error, case.name))
         else:
-            total = merge([total, Fingerprint.from_case(scope, seen)])
+            measured[case.name] = Fingerprint.from_case(scope, seen)
             findings += found
-            patients.add(case.patient)
         if progress:
             progress(done, len(cases))
+    usable = [case for case in cases if case.name in measured]
+    if not is_simulated:
+        usable = _leave_out_hidden(usable, splits, site)
+    chosen = {case.name for case in usable} if choose is None else set(choose(usable))
+    patients = {case.patient for case in usable if case.name in chosen}
+    total = merge([Fingerprint.empty(scope), *(one for name, one in measured.items() if name in chosen)])
     if len(patients) < site.policy.min_count:  # several images of one patient are still one patient's
         raise too_few_error(len(patients), site.policy.min_count)
     return FingerprintResult(total.suppress(site.policy.min_count), tuple(findings))
+
+
+def _leave_out_hidden(cases: list[Case], splits: Mapping[str, str], site: Site) -> list[Case]:
+    """Leave out the validation where it is too small to be told: the number of those who train would tell its size.
+
+    Where too few train, that leaves too few to describe: such a site cannot train either, and a plan does without it.
+    """
+    validating = {case.patient for case in cases if splits[case.name] == "validation"}
+    is_hidden = len(validating) < site.policy.min_count
+    return [case for case in cases if case.patient not in validating] if is_hidden else cases
 
 
 def _measure_case(case: Case, scope: Scope, study: Study, site: Site) -> tuple[CaseMeasurements, list[Finding]]:

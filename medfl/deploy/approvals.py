@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfl import __version__
+from medfl.deploy.deeds import note_at_site
 from medfl.errors import DeployError, PolicyError
 from medfl.schema import Section
 from medfl.site import Site
@@ -47,13 +48,14 @@ class Approval:
 
 
 def approve(site: Site, study: Study) -> Path:
-    """Let a study run at a site from now on.
+    """Let a study run at a site from now on; the site's log says first who approved it.
 
     Returns
     -------
     Path
         The file, named by the hash.
     """
+    note_at_site(site, "approved", study.name, study.approved_hash())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = {
         "hash": study.approved_hash(),
@@ -87,6 +89,7 @@ def withdraw(site: Site, wanted: str) -> Approval:
     with translate_disk_errors("the folder of approvals", "give the same command again"):
         (_approvals_folder(site) / f"{found[0].hash}.json").unlink()
         sync_folder(_approvals_folder(site))
+    note_at_site(site, "withdrew", found[0].name, found[0].hash)  # last: a log that cannot be written holds nothing up
     return found[0]
 
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from medfl.deploy.bundle import write_app
 from medfl.deploy.federation_folder import FederationFolder
+from medfl.deploy.run_keys import make_run_key
 from medfl.deploy.site_registry import list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.history import Event, read_history, start_indices
 from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_status
-from medfl.study import Study, read_recorded_study
+from medfl.study import Study, read_app, read_recorded_study
 from medfl.study.study_file import Scalar
 from medfl.system.files import write_file
 from medfl.system.locks import locked
 
 APP_FOLDER = "app"  # in the folder of a submitted run: the study as it was given to Flower
-_SUBMITTED_FOLDER = "submitted"  # in the folder of the federation, with one folder for each run
 _FLOWER_FILE = "flower.json"  # holds Flower's run id; empty as long as Flower has not answered
 _RELEASE_TIMEOUT = 30.0  # seconds that the process of a stopped run may take to end
 
@@ -76,13 +76,15 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     Raises
     ------
     ConfigError
-        When the study is wrong.
+        When the study is wrong, or is for fewer hospitals than are enrolled.
     DeployError
         ``SERVER-DOWN``, ``NOBODY-ENROLLED``, ``FLOWER-SAYS-NO``.
     """
     names = _active_sites(folder)
     name = new_run_name()
-    app = folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER
+    app = folder.submitted / name / APP_FOLDER
+    wanted = read_app(study, overrides).study
+    wanted.check_sites(wanted.strategy.sites or len(names))  # here, and not first when every hospital has joined
     submitted = write_app(study, overrides, app)
     with _run_lock(folder, name):
         return _start(folder, name, submitted, names, resume=False, earlier=0)
@@ -131,13 +133,13 @@ def find(folder: FederationFolder, name: str) -> SubmittedRun:
     RunError
         ``RUN-MISSING``.
     """
-    matches = sorted((folder.path / _SUBMITTED_FOLDER).glob(f"{name}*/{_FLOWER_FILE}"))
+    matches = sorted((folder.submitted).glob(f"{name}*/{_FLOWER_FILE}"))
     if not matches or (name and len(matches) > 1):
         what = f"{len(matches)} runs match {name!r}." if name else "nothing has been run in this federation yet."
         raise RunError("RUN-MISSING", what, "List the runs: medfl runs FEDERATION/runs.")
     record = json.loads(matches[-1].read_bytes())
     name = matches[-1].parent.name
-    study, is_current = read_recorded_study(folder.path / _SUBMITTED_FOLDER / name / APP_FOLDER)
+    study, is_current = read_recorded_study(folder.submitted / name / APP_FOLDER)
     flower_run_id = str(record["run-id"]) or _find_lost_run_id(folder, study)
     run = folder.runs / study.name / name
     return SubmittedRun(name, study, run, flower_run_id, int(record.get("earlier", 0)), is_current)
@@ -181,9 +183,10 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
 
 
 def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> SubmittedRun:
-    submitted = folder.path / _SUBMITTED_FOLDER / name
+    submitted = folder.submitted / name
     record = submitted / _FLOWER_FILE
     before = record.read_bytes() if record.exists() else b""
+    make_run_key(folder, submitted, name, study.approved_hash(), names)  # first: without one, the record stays as it was
     write_file(record, json.dumps({"run-id": "", "earlier": earlier}).encode())  # so that it is found if this process dies now
     server_keys = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
     overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in server_keys.items())
@@ -201,7 +204,7 @@ def _start(folder: FederationFolder, name: str, study: Study, names: list[str], 
 @contextmanager
 def _run_lock(folder: FederationFolder, name: str) -> Iterator[None]:
     """Let only one command at a time start a run."""
-    with locked(folder.path / _SUBMITTED_FOLDER / name / ".lock"):
+    with locked(folder.submitted / name / ".lock"):
         yield
 
 
@@ -216,9 +219,7 @@ def _wait_until_released(run: SubmittedRun) -> None:
 
 def _find_lost_run_id(folder: FederationFolder, study: Study) -> str:
     """Return the id of a run that Flower accepted just before the command died: a running one that is not on record."""
-    recorded = {
-        str(json.loads(path.read_bytes())["run-id"]) for path in (folder.path / _SUBMITTED_FOLDER).glob(f"*/{_FLOWER_FILE}")
-    }
+    recorded = {str(json.loads(path.read_bytes())["run-id"]) for path in (folder.submitted).glob(f"*/{_FLOWER_FILE}")}
     runs = run_flwr(folder, "ls", CONNECTION, "--format", "json")["runs"]
     running = [str(run["run-id"]) for run in runs if run["fab-name"] == study.name and not is_over(str(run["status"]))]
     lost = [run_id for run_id in running if run_id not in recorded]

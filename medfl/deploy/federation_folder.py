@@ -25,12 +25,17 @@ port = {port}                 # of Flower's own server, on loopback only: never 
 
 [proxy]
 listen = "{listen}"          # address and port of this machine that nginx publishes
-client-certificates = false   # true: refuse every caller without a certificate of this federation, before anything else
+client-certificates = true    # refuse every caller without a certificate of this federation, before anything else; false
+                              # only where a web proxy between you and a hospital ends its TLS (docs/operate.md)
 max-body-megabytes = 64       # largest request; a model comes in pieces of 5 MiB
 
 [identities]
 days = 365                    # how long a site belongs to the federation unless it is renewed
 warn-days = 30                # days before that to begin with warnings
+
+[monitor]
+listen = ""                   # "127.0.0.1:9464": /health, and /metrics for Prometheus, for this machine only
+on-failure = ""               # command that is started when a run fails; gets MEDFL_RUN, MEDFL_STATUS and MEDFL_CODE
 """
 
 
@@ -88,6 +93,11 @@ class FederationFolder:
     def runs(self) -> Path:
         """Folder of all runs."""
         return self.path / "runs"
+
+    @property
+    def submitted(self) -> Path:
+        """Folder of all submitted runs: the study of each as it was given to Flower, and its key."""
+        return self.path / "submitted"
 
 
 def open_federation(path: Path) -> FederationFolder:

@@ -90,6 +90,11 @@ def unregister_unknown_nodes(folder: FederationFolder) -> None:
             run_flwr(folder, "supernode", "unregister", node, CONNECTION, "--format", "json")
 
 
+def node_ids(folder: FederationFolder) -> dict[str, str]:
+    """Return the identifier of each registered site's node, by the site's name."""
+    return {name: node for name, (node, _) in _read_nodes(folder).items()}
+
+
 def _list_registered(folder: FederationFolder) -> list[str]:
     listed = run_flwr(folder, "supernode", "list", CONNECTION, "--format", "json")["nodes"]
     return [str(node["node-id"]) for node in listed if node["status"] != "unregistered"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterable
 
 import psutil
 
+from medfl.deploy.database_watch import DatabaseWatch
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.doctor.connection_checks import check_connection
+from medfl.deploy.failure_watch import FailureWatch
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.nodes import forget_stale_nodes, reconcile, unregister_unknown_nodes
 from medfl.deploy.site_registry import list_enrolled
@@ -34,6 +37,8 @@ class ServerMonitor:
         self._crl_mtime = _crl_mtime(folder)
         self._warned: set[str] = set()
         self._problems: set[str] = set()
+        self._failures = FailureWatch(folder, notify)
+        self._database = DatabaseWatch(folder, notify)
 
     def start(self) -> None:
         """Check the proxy as a caller sees it, register the sites, and report what is up and where.
@@ -54,19 +59,20 @@ class ServerMonitor:
         self._notify(f"  hospitals reach it at  {settings.address} (nginx, listening on {settings.proxy.listen}{mutual_tls})")
         self._notify(f"  Flower's own server    127.0.0.1:{settings.superlink.port} (for this machine only)")
         self._notify(f"  may take part          {self._format_active_sites()}")
+        if settings.monitor.listen:
+            self._notify(f"  health and metrics     http://{settings.monitor.listen}/health, /metrics (for this machine only)")
         self._notify(f"  runs and logs          {folder / 'runs'}, {folder / 'logs'}")
 
     def check(self) -> None:
         """Follow the list of enrolled sites, and warn of what expires soon; a problem is reported once, and never raised."""
-        try:
-            problems = {str(error) for error in reconcile(self._folder, self._notify)}
-            self._reload_crl()
-            self._warn_of_expiry()
-        except (MedflError, OSError, ValueError) as error:
-            problems = {str(error)}
+        jobs = (self._reconcile, self._reload_crl, self._warn_of_expiry, self._failures.check, self._database.check)
+        problems = {problem for job in jobs for problem in _problems_of(job)}  # one that fails does not keep the others
         for problem in sorted(problems - self._problems):
             self._notify(problem)
         self._problems = problems
+
+    def _reconcile(self) -> list[str]:
+        return [str(error) for error in reconcile(self._folder, self._notify)]
 
     def _require_proxy(self) -> None:
         settings = self._folder.settings
@@ -116,3 +122,13 @@ def _crl_mtime(folder: FederationFolder) -> int:
         return folder.crl.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _problems_of(job: Callable[[], Iterable[str] | None]) -> set[str]:
+    """Do one of the monitor's jobs, and return what failed."""
+    try:
+        return set(job() or ())
+    except (MedflError, OSError, ValueError) as error:
+        return {str(error)}
+    except sqlite3.Error as error:
+        return {f"Flower's database, superlink/state.db, cannot be pruned: {error}."}

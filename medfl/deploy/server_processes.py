@@ -14,12 +14,15 @@ from typing import IO
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.federation_folder import FederationFolder, open_federation
 from medfl.deploy.listening import is_taken, require_free
-from medfl.deploy.proxy import ProxyConfig, nginx_command, write_config
+from medfl.deploy.monitor_server import monitored
+from medfl.deploy.proxy import ProxyConfig, has_stream_module, nginx_command, write_config
 from medfl.deploy.server_monitor import ServerMonitor
 from medfl.deploy.superlink import superexec_process, superlink_process
 from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
+from medfl.system.files import private_files
 from medfl.system.locks import take_lock
+from medfl.system.ports import find_free_port
 
 _PID_FILE = "server.pid"
 _STOP_TIMEOUT = 45.0  # seconds to wait for a server to end
@@ -47,15 +50,18 @@ def server_up(path: Path, notify: Callable[[str], None]) -> int:
         ``ADDRESS-FOREIGN``, ``NGINX-MISSING``, ``NOT-STARTED``, ``EXPOSED``.
     """
     folder = open_federation(path)
-    with _server_lock(folder):
+    with private_files(), _server_lock(folder):
         _require_certificates(folder)
         nginx = _nginx_process(folder)
-        for address in (f"127.0.0.1:{folder.settings.superlink.port}", folder.settings.proxy.listen):
-            require_free(address)
+        monitor_address = folder.settings.monitor.listen
+        for address in (f"127.0.0.1:{folder.settings.superlink.port}", folder.settings.proxy.listen, monitor_address):
+            if address:
+                require_free(address)
         notify(f"Starting the server of {folder.settings.name}: Flower's SuperLink and SuperExec, then nginx.")
         monitor = ServerMonitor(folder, notify)
         children = [superlink_process(folder), superexec_process(folder), nginx]
-        return supervise(children, notify, on_ready=monitor.start, on_tick=monitor.check)
+        with monitored(folder):
+            return supervise(children, notify, on_ready=monitor.start, on_tick=monitor.check)
 
 
 def server_down(path: Path) -> bool:
@@ -103,6 +109,7 @@ def _nginx_process(folder: FederationFolder) -> Child:
         key=folder.server_key,
         ca=folder.ca_certificate,
         crl=folder.crl if settings.proxy.client_certificates else None,
+        inner=find_free_port() if has_stream_module() else None,
         max_body_megabytes=settings.proxy.max_body_megabytes,
     )
     return Child(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -35,6 +36,22 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_loopback(address: str) -> str:
+    """Accept an address of this machine alone: what is told there is for its operator, and asks nobody for a name."""
+    host, _, port = address.rpartition(":")
+    if address and not (host == "127.0.0.1" and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError('must be an address of this machine alone, as "127.0.0.1:9464"')
+    return address
+
+
+def _check_command(command: str) -> str:
+    try:
+        shlex.split(command)
+    except ValueError:
+        raise ValueError("is not a command: a quotation mark is missing") from None
+    return command
+
+
 Address = Annotated[str, Field(pattern=ADDRESS_PATTERN, description=ADDRESS_FORM), AfterValidator(_check_address)]
 FederationName = Annotated[str, AfterValidator(_check_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -44,13 +61,14 @@ class SuperLinkSettings(Section):
     """Flower's own server."""
 
     port: Port  # on loopback only
+    max_site_megabytes: Positive = 4096  # of replies of one site that no run has taken yet; beyond it they are dropped
 
 
 class ProxySettings(Section):
     """The proxy, which is published."""
 
     listen: Address  # address and port of this machine, "0.0.0.0:443" for all of its addresses
-    client_certificates: bool = False  # refuse every caller without a certificate of this federation, before anything else
+    client_certificates: bool = True  # refuse every caller without a certificate of this federation, before anything else
     max_body_megabytes: Positive = 64  # largest request; a model comes in pieces of 5 MiB
 
 
@@ -67,6 +85,13 @@ class IdentitySettings(Section):
         return self
 
 
+class MonitorSettings(Section):
+    """What tells the operator of trouble."""
+
+    listen: Annotated[str, AfterValidator(_check_loopback)] = ""  # 127.0.0.1:PORT for /health and /metrics; "": none
+    on_failure: Annotated[str, AfterValidator(_check_command)] = ""  # command that is started when a run fails or dies
+
+
 class FederationSettings(Section):
     """A federation's server."""
 
@@ -75,3 +100,4 @@ class FederationSettings(Section):
     superlink: SuperLinkSettings
     proxy: ProxySettings
     identities: IdentitySettings = IdentitySettings()
+    monitor: MonitorSettings = MonitorSettings()

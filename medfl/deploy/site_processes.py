@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medfl.deploy.code_watch import CodeWatch
 from medfl.deploy.doctor.installation_checks import check_code
 from medfl.deploy.doctor.site_checks import check_site_files
 from medfl.deploy.identity import private_key_pem
+from medfl.deploy.site_state import LOCK_FILE, STATE_FOLDER, SUPERNODE_LOG, server_pulse
 from medfl.deploy.site_worker import SITE_CHANGED, require_federation
 from medfl.deploy.supervisor import Child, supervise
 from medfl.errors import DeployError
 from medfl.flower import compat
 from medfl.site import Site, read_site
-from medfl.system.files import write_private
+from medfl.system.files import private_files, write_private
 from medfl.system.locks import take_lock
 from medfl.system.ports import find_free_port
 
-_STATE_FOLDER = ".medfl"  # folder next to the site.toml for what a running site needs
 _RESTART_DELAY = 15.0  # seconds until a SuperNode is restarted: the server refuses it while the old one counts as connected
 
 
@@ -64,18 +65,19 @@ def site_up(folder: Path, notify: Callable[[str], None]) -> int:
     """
     site = read_site(folder)
     require_ready(site)
-    with _site_lock(site.folder / _STATE_FOLDER):
+    with private_files(), _site_lock(site):
         processes = prepare_processes(site)
-        logs = site.folder / _STATE_FOLDER / "logs"
+        logs = (site.folder / SUPERNODE_LOG).parent
         notify(f"Site {site.name} connects to {require_federation(site).server}. Ctrl-C ends it. Logs: {logs}")
-        return supervise([processes.supernode, processes.worker], notify)
+        codes = CodeWatch(processes.worker.log, notify)
+        return supervise([processes.supernode, processes.worker], notify, on_tick=codes.look)
 
 
 @contextmanager
-def _site_lock(state_folder: Path) -> Iterator[None]:
+def _site_lock(site: Site) -> Iterator[None]:
     """Hold the lock of a site that is up: a second start would replace the secret that its worker and SuperNode share."""
-    state_folder.mkdir(mode=0o700, exist_ok=True)
-    with (state_folder / "up.lock").open("a") as lock:
+    (site.folder / STATE_FOLDER).mkdir(mode=0o700, exist_ok=True)
+    with (site.folder / LOCK_FILE).open("a") as lock:
         if not take_lock(lock):
             raise DeployError("SITE-BUSY", "this site is already up.", "End it first, or leave it running.")
         yield
@@ -90,19 +92,29 @@ def require_ready(site: Site) -> None:
 
 def prepare_processes(site: Site) -> SiteProcesses:
     """Write what the processes of a site need, and return them ready to be started."""
-    federation, state_folder = require_federation(site), site.folder / _STATE_FOLDER
+    federation, state_folder = require_federation(site), site.folder / STATE_FOLDER
     for part in (state_folder, state_folder / "empty", state_folder / "logs", state_folder / "flower"):
         part.mkdir(mode=0o700, exist_ok=True)
     secret = write_private(state_folder / "superexec.secret", secrets.token_bytes(32), "the secret of this start")
     address, certificate = f"127.0.0.1:{federation.port or find_free_port()}", _client_certificate(site, state_folder)
+    pulse = server_pulse(site)
+    for file in filter(None, (pulse.sign, pulse.activity)):
+        file.unlink(missing_ok=True)  # that of an earlier start says nothing
     return SiteProcesses(
         supernode=Child(
             name="supernode",
-            command=[*_python_command("medfl.deploy.supernode"), *certificate, *_supernode_flags(site, address, secret)],
+            command=[
+                *_python_command("medfl.deploy.supernode"),
+                *certificate,
+                str(pulse.sign.resolve()),
+                str(federation.max_message_megabytes),
+                *_supernode_flags(site, address, secret),
+            ],
             env=_environment(state_folder),
             cwd=state_folder / "empty",
-            log=state_folder / "logs" / "supernode.log",
+            log=site.folder / SUPERNODE_LOG,
             restart_delay=_RESTART_DELAY,
+            pulse=pulse,
         ),
         worker=Child(
             name="worker",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from medfl.deploy import ca
+from medfl.deploy.deeds import note_at_server
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import EnrolmentRequest, key_fingerprint
 from medfl.errors import DeployError
@@ -112,6 +113,7 @@ def enrol(folder: FederationFolder, request: EnrolmentRequest) -> tuple[Enrolled
         if old is not None:
             former, withdrawn = (*old.former_keys, old.public_key), (*old.withdrawn, *old.serials)
             site = replace(site, former_keys=former, withdrawn=withdrawn)
+        note_at_server(folder, "enrolled", site.name, site.fingerprint)  # first: what cannot be noted is not done
         enrolled = _issue_certificate(folder, site)
         update_crl(folder, list_enrolled(folder))
     return enrolled
@@ -149,6 +151,7 @@ def renew(folder: FederationFolder, name: str) -> tuple[EnrolledSite, bytes]:
         if site.state() not in ("valid", "expiring"):
             fix = "It needs a new key: 'medfl site init --new-key' there, and 'medfl server enrol' with the new request."
             raise DeployError("SITE-ENDED", f"{name} is {site.state()}, and Flower never accepts a key again.", fix)
+        note_at_server(folder, "renewed", name, site.fingerprint)
         return _issue_certificate(folder, site)
 
 
@@ -170,6 +173,7 @@ def revoke(folder: FederationFolder, name: str) -> EnrolledSite:
         except DeployError as error:
             what = f"{name} is revoked, but its certificate could not be added to the list that nginx reads: {error.what}"
             raise DeployError(error.code, what, f"{error.fix} Then give this command again.") from None
+        note_at_server(folder, "revoked", site.name, site.fingerprint)  # last: nothing may hold it up
     return site
 
 

@@ -7,20 +7,22 @@ the bundle is used: a bundle is never unpacked, imported, or put on the interpre
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict, UserConfig
 
 from medfl.audit.chain import Chain
 from medfl.clients.site_cache import read_current_site
 from medfl.deploy.authorization import authorize, without_server_keys
+from medfl.deploy.identity import load_key
 from medfl.errors import MedflError, PolicyError, safe_reason
 from medfl.flower import compat
 from medfl.flower.tasks import (
@@ -35,8 +37,12 @@ from medfl.flower.tasks import (
     use_client_certificate,
 )
 from medfl.grids import auditing
+from medfl.messages import records
+from medfl.messages.message_proof import proof_state
+from medfl.messages.signatures import SIGNATURE, SignedMessage, digest_content, sign_reply, verify_message
 from medfl.site import Site
 from medfl.site.federation_settings import SiteFederation
+from medfl.study import Study
 from medfl.system.parent_watch import die_with_parent
 
 _log = logging.getLogger("medfl.site")
@@ -44,6 +50,7 @@ _log = logging.getLogger("medfl.site")
 _IDLE_SECONDS = 0.1  # between looks for a message
 _POLL_SECONDS = 5.0  # between queries whether a run is still going on
 _JOIN_TIMEOUT = 1.0  # seconds that the last query may take
+_MAX_RECORDS = 20  # of a message: the model, a configuration, and what an algorithm adds
 SITE_CHANGED = 75  # exit code: the site.toml was edited, and a new process is to read it
 
 
@@ -117,6 +124,7 @@ class SiteWorker:
                 job = task.pull()  # takes as long as the SuperNode needs to fetch the model
                 compat.identify_process(job.context.run_id, job.context.node_id)
                 reply = self._answer_safely(token.kind, job, is_lost)
+                compat.hide_times(reply, job.message)
                 task.push(reply)
             succeeded = not reply.has_error()
         except Unreachable:
@@ -160,7 +168,7 @@ class SiteWorker:
         try:
             if kind != CLIENT_TASK:
                 raise PolicyError("APP-KIND", "the server sent a task that is not for a ClientApp.", "No study needs that.")
-            authorize(job.bundle, job.context.run_config, self._site)
+            asked, proof = self._authenticate(job, authorize(job.bundle, job.context.run_config, self._site))
         except MedflError as refusal:
             _log.error("%s", refusal)
             auditing.log_received(self._chain, job.message, refusal.code)
@@ -170,10 +178,15 @@ class SiteWorker:
             auditing.log_received(self._chain, job.message, "GATE-FAILED")
             authorization_error = PolicyError("GATE-FAILED", "the bundle could not be examined.")
             return self._log_reply(job, _refusal_reply(job.message, authorization_error))
-        auditing.log_received(self._chain, job.message, "accepted")
-        return self._log_reply(job, self._run_client_app(job, is_lost))
+        auditing.log_received(self._chain, job.message, auditing.ACCEPTED, asked.digests)
+        job.message.content.pop(SIGNATURE, None)  # so that no answer depends on it
+        reply = self._run_client_app(job, is_lost, proof)
+        try:
+            return self._log_reply(job, reply, asked)
+        except Exception as error:  # once there is an answer, one code stands for whatever keeps it here
+            raise PolicyError("NOT-ANSWERED", f"the answer could not be recorded: {_describe(error)}") from error
 
-    def _run_client_app(self, job: TaskInput, is_lost: Callable[[], bool]) -> Message:
+    def _run_client_app(self, job: TaskInput, is_lost: Callable[[], bool], proof: RecordDict) -> Message:
         from medfl.client_app import app
         from medfl.clients.training.interrupts import stop_when
 
@@ -185,19 +198,44 @@ class SiteWorker:
                 _poll_in_background(is_over_on_server, _POLL_SECONDS) as is_over,
                 stop_when(lambda: "RUN-STOPPED" if is_lost() or is_over() else None),
             ):
-                return app(job.message, self._site_context(job))
-        except Exception as error:  # raised before the app's own handling of errors, for example for an unknown kind of message
-            return _failure_reply(job.message, error)
+                return app(job.message, self._site_context(job, proof))
+        except ValueError:  # Flower's own, when the app has no function for this kind of message; all else the app handles
+            what = "the server sent a kind of message that no study needs."
+            return _failure_reply(job.message, PolicyError("QUESTION-UNKNOWN", what))
+        except Exception as error:
+            _log.error("%s", _describe(error))
+            return _failure_reply(job.message, PolicyError("NOT-ANSWERED", "the server is told this code alone."))
 
-    def _log_reply(self, job: TaskInput, reply: Message) -> Message:
-        auditing.log_sent(self._chain, job.message, reply)
+    def _authenticate(self, job: TaskInput, study: Study) -> tuple[SignedMessage, RecordDict]:
+        """Return what came as it was signed, and its proof; raise unless the server sent it to this node for this study."""
+        about, content = job.message.metadata, job.message.content
+        if len(content) > _MAX_RECORDS:
+            raise PolicyError("MESSAGE-SIZE", f"a message holds {len(content)} records.", "No study needs that many.")
+        asked = SignedMessage(job.context.run_id, about.message_type, job.context.node_id, digest_content(content))
+        if (about.src_node_id, about.dst_node_id) != (compat.SERVER_NODE_ID, job.context.node_id):
+            what = "a message came that names another sender than the server, or another receiver than this site."
+            raise PolicyError("MESSAGE-FORGED", what, "Tell the server's operator: medfl audit show has it.")
+        config = content.get(records.CONFIG)
+        run = config.get(records.RUN) if isinstance(config, ConfigRecord) else None
+        ca = (self._site.folder / require_federation(self._site).ca).read_bytes()
+        verify_message(content.get(SIGNATURE), asked, ca, study.approved_hash(), run if isinstance(run, str) else None)
+        return asked, proof_state(asked, content, ca)
+
+    def _log_reply(self, job: TaskInput, reply: Message, asked: SignedMessage | None = None) -> Message:
+        def sign(digests: Mapping[str, str]) -> ConfigRecord:
+            assert asked is not None
+            key = load_key(self._site.folder / require_federation(self._site).key)
+            return sign_reply(dataclasses.replace(asked, digests=digests), asked.digest(), key)
+
+        signer, answers = (None, "") if asked is None else (sign, asked.digest())
+        auditing.log_sent(self._chain, job.message, reply, signer, answers)
         return reply
 
-    def _site_context(self, job: TaskInput) -> Context:
-        """Return the context, with nothing but this site in the configuration of the node and the study in that of the run."""
+    def _site_context(self, job: TaskInput, proof: RecordDict) -> Context:
+        """Return the context: this site in the configuration of the node, the study in that of the run, the proof as state."""
         node_config: UserConfig = {"site": str(self._file.resolve())}
         run_config = without_server_keys(job.context.run_config)
-        return Context(job.context.run_id, job.context.node_id, node_config, RecordDict(), run_config)
+        return Context(job.context.run_id, job.context.node_id, node_config, proof, run_config)
 
 
 @contextmanager
@@ -236,8 +274,13 @@ def _modified_at(file: Path) -> int:
 
 
 def _failure_reply(message: Message, error: Exception) -> Message:
-    _log.error("%s", error if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}")
+    _log.error("%s", _describe(error))
     return _refusal_reply(message, error)
+
+
+def _describe(error: Exception) -> str:
+    """Return what the site's own log says of an error: of a foreign exception not its text, which may hold a path or a name."""
+    return str(error) if isinstance(error, MedflError) else f"[SITE-ERROR] {type(error).__name__}"
 
 
 def _refusal_reply(message: Message, refusal: Exception) -> Message:

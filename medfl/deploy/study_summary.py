@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medfl.deploy.disclosure_sum import DisclosureSum
+from medfl.deploy.information_summary import SummaryLine, describe_information
 from medfl.deploy.untrusted_bundle import sanitize
-from medfl.privacy.policy_checks import find_violations
+from medfl.privacy.policy_checks import find_violations, may_tell_losses
 from medfl.site import Policy, Site
 from medfl.study import Study
 from medfl.study.algorithms import ADDITIONS, ALGORITHMS
-from medfl.system.text import plural
-
-SummaryLine = tuple[str, str]  # subject and statement
+from medfl.system.text import join_words, plural
 
 _DEFAULT_POLICY = Policy()
 _MAX_CHARACTERS = 10_000  # of a line: a list of classes must not be cut
@@ -19,7 +19,7 @@ _KIND_WORDS = {"segmentation": "learns to outline", "classification": "learns to
 _MODALITY_WORDS = {"MR": "MR", "CT": "CT", "XR": "X-ray", "US": "ultrasound"}
 
 
-def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[SummaryLine]:
+def describe(study: Study, policy: Policy = _DEFAULT_POLICY, disclosed: DisclosureSum | None = None) -> Iterator[SummaryLine]:
     """Yield what a study will do, line by line, derived from the settings that decide it and nothing else.
 
     Parameters
@@ -28,13 +28,16 @@ def describe(study: Study, policy: Policy = _DEFAULT_POLICY) -> Iterator[Summary
         Study to be approved. Text that its planners wrote is made safe for a terminal.
     policy : Policy, optional
         Policy of the site.
+    disclosed : DisclosureSum, optional
+        How much the study can learn from the site; not told unless given.
     """
     for statements in (
         _describe_task(study),
         _describe_work(study),
         _describe_model(study),
         _describe_outgoing(study, policy),
-        _describe_retained(study),
+        _describe_retained(study, policy),
+        describe_information(study, policy, disclosed) if disclosed else (),
         _describe_privacy(study),
     ):
         yield from ((subject, sanitize(statement, _MAX_CHARACTERS)) for subject, statement in statements)
@@ -70,7 +73,7 @@ def _describe_work(study: Study) -> Iterator[SummaryLine]:
             f"{interval} it scores further models, to measure what each hospital contributes ({study.contribution.method})",
         )
     if "local" in study.arms:
-        yield "", "the same again alone, for comparison: that model goes to the other hospitals to be tested there"
+        yield "", "the same again alone, for comparison"
     if study.personal.fine_tune_steps:
         yield "", f"at the end it trains {plural(study.personal.fine_tune_steps, 'step')} more, for a model of your own"
 
@@ -82,6 +85,9 @@ def _describe_model(study: Study) -> Iterator[SummaryLine]:
         yield "algorithm", f"{study.strategy.name}, which comes from another package: your site must have installed it"
     else:
         yield "algorithm", f"the server combines all models into one by {known.title}: {known.idea}"
+    if study.strategy.max_share < 1:
+        share = f"{100 * study.strategy.max_share:.4g}% of the weight"
+        yield "", f"no hospital counts for more than {share} of a round in which all answer with what they told at the start"
 
 
 def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
@@ -101,9 +107,20 @@ def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
     compressed = "" if codec == "none" else f", compressed by {codec} ({ADDITIONS[codec]})"
     extras = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
     yield "", f"each round: the trained model{without}{compressed}{extras}"
-    yield "", "and with it the exact numbers of training patients, samples and steps, the loss, and the seconds it took"
-    yield "", "scores over your validation patients, and at the end over your test patients, as counts and sums"
+    loss = "the loss, " if may_tell_losses(study, policy) else ""
+    yield "", f"and with it the exact numbers of training patients, samples and steps, {loss}and the seconds it took"
+    yield from (("", what) for what in _describe_scores(policy))
     yield "", _describe_min_count(policy)
+
+
+def _describe_scores(policy: Policy) -> Iterator[str]:
+    where = "over your validation patients, and at the end over your test patients"
+    if policy.scores == "none":
+        yield "no scores: your policy keeps them here ('scores')"
+        return
+    yield f"scores {where}, as counts and sums" + ("" if policy.scores == "exact" else ", rounded")
+    if policy.scores == "headline":
+        yield "of a round only the score by which the server compares models; of the test all of them"
 
 
 def _describe_min_count(policy: Policy) -> str:
@@ -112,18 +129,33 @@ def _describe_min_count(policy: Policy) -> str:
     return f"numbers over fewer than {policy.min_count} patients do not leave ('min-count' of your policy)"
 
 
-def _describe_retained(study: Study) -> Iterator[SummaryLine]:
+def _describe_retained(study: Study, policy: Policy) -> Iterator[SummaryLine]:
     yield "stays", "images, labels, names, pseudonyms, file names, dates, all texts of headers; an error leaves as a code only"
     yield "", "prepared copies of the images, in the folder 'resources.store' of your site.toml or in your account's cache"
     if study.has_personal_models:
         yield "", "a model of your own is stored on your disk"
+    yield from (("", what) for what in _describe_kept(study, policy))
+
+
+def _describe_kept(study: Study, policy: Policy) -> Iterator[str]:
+    """Yield what becomes of the model that the study chooses, which each hospital gets with the test."""
+    if "federated" not in study.arms:
+        return
+    shared = [] if study.local_layers else ["the chosen model"]  # which is not whole without the layers that stay here
+    own = ["your own model"] if study.has_personal_models else []
+    if policy.keep_models:
+        yield f"at the end, {join_words(shared + own)}, with the results on your test patients: medfl site models"
+        yield "that stays after the study and when you withdraw this approval, until you remove it: medfl site models --remove"
+    else:
+        yield "the chosen model is not kept for you: 'keep-models' of your policy is false"
+    yield "the other hospitals get the chosen model too, and may keep it: it was trained on your images as well"
 
 
 def _describe_privacy(study: Study) -> Iterator[SummaryLine]:
     yield (
         "privacy",
-        "no secure aggregation and no differential privacy: the server sees the model that your images trained, and an expert "
-        "may learn something about single patients from it",
+        "no secure aggregation and no differential privacy: until a study has one of them, the server sees the model that your "
+        "images trained, and an expert may learn something about single patients from it",
     )
     min_patients = study.strategy.min_patients
     patients = f" that have {min_patients} or more training patients together" if min_patients else ""

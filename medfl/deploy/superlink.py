@@ -20,6 +20,7 @@ from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.supervisor import Child
 from medfl.errors import DeployError
 from medfl.flower import compat
+from medfl.messages.run_signing import SUBMITTED_VARIABLE
 from medfl.system.files import write_private
 
 CONNECTION = "fed"  # name of the connection in Flower's own configuration
@@ -110,6 +111,7 @@ def flower_environment(folder: FederationFolder) -> dict[str, str]:
         "FLWR_HOME": str(home),
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": _POLL_SECONDS,
         "MEDFL_RUNS": str(folder.path / "runs"),
+        SUBMITTED_VARIABLE: str(folder.submitted),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONSAFEPATH": "1",
     }

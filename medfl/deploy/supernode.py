@@ -11,6 +11,6 @@ if __name__ == "__main__":
     die_with_parent()
     from medfl.flower.supernode import run_supernode
 
-    _, certificate, key, *flags = sys.argv
+    _, certificate, key, sign, megabytes, *flags = sys.argv
     sys.argv = ["flower-supernode", *flags]
-    run_supernode(Path(certificate) if certificate else None, Path(key) if key else None)
+    run_supernode(Path(certificate) if certificate else None, Path(key) if key else None, Path(sign), int(megabytes))

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from medfl.deploy.logs import open_for_append, read_last_words, rotate
+from medfl.deploy.pulse import Pulse, PulseWatch
 from medfl.errors import DeployError
 
 _POLL_SECONDS = 0.2
@@ -47,6 +48,8 @@ class Child:
         Returns whether it is up; only then the next process is started.
     startup_timeout : float
         Seconds to wait until it is up.
+    pulse : Pulse, optional
+        How its sign of life is read, if it leaves one.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Child:
     expected_exit_codes: tuple[int, ...] = ()
     is_ready: Callable[[], bool] = field(default=lambda: True)
     startup_timeout: float = 60.0
+    pulse: Pulse | None = None
 
 
 class _RunningChild:
@@ -67,6 +71,7 @@ class _RunningChild:
         self.child = child
         self.process: subprocess.Popen[bytes] | None = None
         self.restart_at = 0.0
+        self._watch = PulseWatch(child.pulse) if child.pulse is not None else None
 
     def start(self) -> None:
         child = self.child
@@ -75,6 +80,19 @@ class _RunningChild:
                 child.command, env=dict(child.env), cwd=child.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+        if self._watch is not None:
+            self._watch.begin()
+
+    def restart_if_silent(self, notify: Callable[[str], None]) -> None:
+        """Say when the sign of life is missing or there again; end a process that was silent for long, for a restart."""
+        if self._watch is None or self.process is None:
+            return
+        for line in self._watch.describe_changes(read_last_words(self.child.log)):
+            notify(line)
+        if self._watch.is_lost():
+            notify(f"{self.child.name} is ended, and started anew: it has been silent for too long.")
+            self.stop()
+            self.process, self.restart_at = None, time.monotonic() + self.child.restart_delay
 
     def restart_if_ended(self, notify: Callable[[str], None]) -> None:
         """Restart the process if it has ended and its delay is over."""
@@ -174,6 +192,7 @@ def _keep_running(
             tick_thread.start()
             for one in running:
                 rotate(one.child.log)
+                one.restart_if_silent(notify)
             due = time.monotonic() + every
 
 

@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import MutableMapping
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, MetricRecord
 from flwr.clientapp.typing import ClientAppCallable as ClientAppCallable
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.common.constant import ErrorCode as ErrorCode
@@ -63,6 +63,19 @@ def assign_message_id(message: Message) -> str:
 def set_message_id(message: Message, message_id: str) -> None:
     """Give a message the identifier of another, so that a reply to the one counts as a reply to the other."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def hide_times(reply: Message, message: Message) -> None:
+    """Let a reply say when its message was made, not when it was itself: that tells to the microsecond how long the work took.
+
+    It expires when it would have expired anyhow, which is when the message does.
+    """
+    reply.metadata.created_at, reply.metadata.ttl = message.metadata.created_at, message.metadata.ttl
+
+
+def wire_size(record: MetricRecord | ConfigRecord) -> int:
+    """Return the bytes of a record as Flower sends it."""
+    return len(record.deflate())
 
 
 def mark_as_from_server(message: Message) -> None:

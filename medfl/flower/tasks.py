@@ -218,13 +218,13 @@ def run_superlink() -> None:
     """Run Flower's SuperLink in this process, with the arguments of the command line.
 
     While one request writes a large model to the database, another one may wait longer than the 5 seconds that Flower allows,
-    after which a run would end with "database is locked".
+    after which a run would end with "database is locked". What it removes is overwritten.
     """
     from flwr.supercore import sql_mixin
     from flwr.supercore.constant import SQLITE_PRAGMAS
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_BUSY_TIMEOUT_MS)}
+    pragmas = dict(SQLITE_PRAGMAS) | {"busy_timeout": str(_BUSY_TIMEOUT_MS), "secure_delete": "ON"}
     vars(sql_mixin)["SQLITE_PRAGMAS"] = tuple(pragmas.items())
     flower_superlink()
 

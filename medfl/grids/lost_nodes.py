@@ -40,6 +40,7 @@ class LostNodesGrid(GridWrapper):
         # Callers give up without a word, and some ask again in a later round; so it is Flower's clock that ends the wait
         self._pending = {i: about for i, about in self._pending.items() if about.created_at + about.ttl > now}
         self._pending |= {i: message.metadata for i, message in zip(identifiers, sent, strict=True) if i}
+        self._lost.intersection_update(self._pending)
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -51,7 +52,8 @@ class LostNodesGrid(GridWrapper):
             self._forget(reply.metadata.reply_to_message_id)
         lost = [identifier for identifier in asked if identifier in self._lost]
         for identifier in self._still_lost(lost) if lost else ():
-            replies.append(_lost_error(identifier, self._pending[identifier]))
+            lost_error = Error(compat.ErrorCode.NODE_UNAVAILABLE)
+            replies.append(answer_with_error(identifier, self._pending[identifier], lost_error))
             self._forget(identifier)
         return replies
 
@@ -70,10 +72,10 @@ class LostNodesGrid(GridWrapper):
         self._lost.discard(identifier)
 
 
-def _lost_error(identifier: str, about: Metadata) -> Message:
-    """Return the error that answers a message, as if that were of this moment: a reply lives no longer than its message."""
+def answer_with_error(identifier: str, about: Metadata, error: Error) -> Message:
+    """Return an error as the answer to a message, as if that were of this moment: a reply lives no longer than its message."""
     asked = Message(RecordDict(), dst_node_id=about.dst_node_id, message_type=about.message_type, ttl=about.ttl)
     compat.set_message_id(asked, identifier)
-    reply = Message(Error(compat.ErrorCode.NODE_UNAVAILABLE), reply_to=asked)
+    reply = Message(error, reply_to=asked)
     compat.mark_as_from_server(reply)
     return reply

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+_MOST_CODES = 1000  # in one text, which comes from the other side; a longer one is none
 _TEXT = re.compile(r"([A-Z][A-Z0-9-]{0,40})=(<?)([0-9]{1,9})")
 
 
@@ -84,7 +85,7 @@ def from_text(text: str) -> dict[str, int]:
     ValueError
         When the text is not in this form.
     """
-    found = [_TEXT.fullmatch(pair) for pair in text.split(",") if pair]
+    found = [_TEXT.fullmatch(pair) for pair in text.split(",", _MOST_CODES) if pair]
     if not all(found):
         raise ValueError("not counts by code")
     return {match[1]: -int(match[3]) if match[2] else int(match[3]) for match in found if match}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -13,6 +14,7 @@ from medfl.errors import ExchangeError
 from medfl.messages.records import CONFIG, EXCHANGE, ROUND, RUN, SITE, Metrics, ReplyRecord, RoundRecord, count_bytes
 from medfl.messages.replies import describe_error, describe_refusal, read_excluded, read_metrics, read_weight
 
+WeightLimit = Callable[[Sequence[str]], float]
 NO_REPLY = "[NO-REPLY] Nothing came before the deadline."
 STALE = "[REPLY-STALE] The reply belongs to another message."
 NOT_CONNECTED = "[NOT-CONNECTED] The site was not connected when the round began."
@@ -60,6 +62,8 @@ class Exchange:
         Reason that is recorded for a site whose reply did not come.
     absent : iterable of str
         Sites that belong to the run and were not connected.
+    weight_limit : callable, optional
+        Given the names of the sites, returns the weight that a reply counts with at most, and is recorded with.
     """
 
     def __init__(
@@ -70,11 +74,13 @@ class Exchange:
         earlier: Sequence[Message] = (),
         silence: str = NO_REPLY,
         absent: Iterable[str] = (),
+        weight_limit: WeightLimit | None = None,
     ) -> None:
         self._absent = tuple(absent)
         self._round, self._messages, self._silence = server_round, (*messages, *earlier), silence
         self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in self._messages}
         self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
+        self._most_weight = weight_limit(list(self._names.values())) if weight_limit else math.inf
         self._records: dict[str, ReplyRecord] = {}
         self._unexpected: list[ReplyRecord] = []
         self._bytes_down = sum(count_bytes(m.content) for m in messages)
@@ -140,7 +146,7 @@ class Exchange:
             return None, ReplyRecord(site, "refused", STALE)
         try:
             metrics = read_metrics(content)
-            weight = read_weight(metrics, key)
+            weight = min(read_weight(metrics, key), self._most_weight)
         except ExchangeError as refusal:
             return None, ReplyRecord(site, "refused", describe_refusal(refusal), 0.0, metrics)
         return CheckedReply(site, content, metrics, weight), ReplyRecord(site, "ok", "", weight, metrics)

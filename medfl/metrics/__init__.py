@@ -2,7 +2,7 @@
 
 from medfl.metrics.classification import classification_metrics
 from medfl.metrics.derived import confusion_matrix, derive, has_surface_metrics, headline, roc_curve_points
-from medfl.metrics.keys import as_personal, class_key, class_keys, personal_part
+from medfl.metrics.keys import as_personal, class_key, class_keys, hides_score, personal_part
 from medfl.metrics.merging import check, empty_metrics, merge
 from medfl.metrics.score_bounds import score_errors
 from medfl.metrics.segmentation import CaseScore, segmentation_metrics, segmentation_scores
@@ -19,6 +19,7 @@ __all__ = [
     "empty_metrics",
     "has_surface_metrics",
     "headline",
+    "hides_score",
     "merge",
     "personal_part",
     "roc_curve_points",

@@ -22,6 +22,7 @@ from medfl.metrics.keys import (
     CONFUSION,
     CONFUSION_HIDDEN,
     HIDDEN,
+    LOSS_HIDDEN,
     SAMPLES,
     class_keys,
     class_metric_key,
@@ -82,7 +83,7 @@ def classification_metrics(
         metrics[class_metric_key("positives", key)] = histogram(units[truth == index, index])
         metrics[class_metric_key("negatives", key)] = histogram(units[truth != index, index])
         metrics[hidden_key("scores", key)] = 0
-    return metrics | _count_decisions(truth, units) | {CONFUSION_HIDDEN: 0, CALIBRATION_HIDDEN: 0}
+    return metrics | _count_decisions(truth, units) | dict.fromkeys((LOSS_HIDDEN, CONFUSION_HIDDEN, CALIBRATION_HIDDEN), 0)
 
 
 def _average_units(

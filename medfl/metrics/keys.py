@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medfl.errors import ConfigError, Problem
 from medfl.messages.records import Metrics
@@ -12,6 +12,7 @@ _EVAL, _PERSONAL = "eval.", "personal."
 
 HIDDEN = "eval.hidden"  # 1: the site's policy hides the whole evaluation; merged, the number of such sites
 CONFUSION_HIDDEN, CALIBRATION_HIDDEN = "eval.confusion-hidden", "eval.calibration-hidden"  # likewise
+LOSS_HIDDEN, SURFACE_HIDDEN = "eval.loss-hidden", "eval.surface-hidden"  # likewise
 SURFACE_PATIENTS = "eval.surface-patients"  # patients of whom hd95 and surface-dice were measured; 0: not measured
 SAMPLES = "eval.samples"  # images
 CONFUSION = "eval.confusion"  # row-major, truth x prediction, in units (images of one patient with one label)
@@ -98,6 +99,12 @@ def as_personal(metrics: Metrics) -> Metrics:
 def personal_part(metrics: Metrics) -> Metrics:
     """Return what `as_personal` renamed under its original names; empty where there is nothing of the kind."""
     return {_EVAL + key.removeprefix(_PERSONAL): value for key, value in metrics.items() if key.startswith(_PERSONAL)}
+
+
+def hides_score(metrics: Mapping[str, object]) -> bool:
+    """Return whether a policy hides the headline score of a site, or a class of it."""
+    classes = hidden_key("scores", "")
+    return any(bool(value) for key, value in metrics.items() if key == HIDDEN or key.startswith(classes))
 
 
 def get_number(metrics: Metrics, key: str) -> float:

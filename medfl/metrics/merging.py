@@ -10,9 +10,22 @@ import numpy as np
 from medfl.errors import ExchangeError
 from medfl.messages.records import EVAL_PATIENTS, Metrics, MetricValue
 from medfl.metrics.classification import classification_metrics
-from medfl.metrics.keys import HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_metric_key, get_number, get_numbers
+from medfl.metrics.keys import (
+    HIDDEN,
+    LOSS_HIDDEN,
+    MEANS,
+    SURFACE,
+    SURFACE_HIDDEN,
+    SURFACE_PATIENTS,
+    class_metric_key,
+    get_number,
+    get_numbers,
+)
 from medfl.metrics.segmentation import segmentation_metrics
 from medfl.study import Study
+
+# 1: the mean of a site does not leave in this exchange; not in what an earlier version recorded
+_LATER_FLAGS: Metrics = {LOSS_HIDDEN: 0, SURFACE_HIDDEN: 0}
 
 
 def empty_metrics(study: Study) -> Metrics:
@@ -38,7 +51,7 @@ def check(study: Study, metrics: Metrics) -> None:
         ``METRICS-MISMATCH`` when a key is absent, of another type or length, not finite, or a count is negative.
     """
     for key, model in empty_metrics(study).items():
-        if not _has_form(metrics.get(key), model):
+        if not _has_form(metrics.get(key, _LATER_FLAGS.get(key)), model):
             raise ExchangeError(
                 "METRICS-MISMATCH",
                 f"the metric {key!r} of a reply is absent or not of the form that the study asks for.",
@@ -82,7 +95,7 @@ def merge(study: Study, parts: Sequence[Metrics]) -> Metrics:
     """
     for part in parts:
         check(study, part)
-    counted = [part for part in parts if part[EVAL_PATIENTS]]
+    counted = [_LATER_FLAGS | part for part in parts if part[EVAL_PATIENTS]]
     merged = {key: _fold(key, model, counted) for key, model in empty_metrics(study).items()}
     return merged | {HIDDEN: int(sum(get_number(part, HIDDEN) for part in parts))}
 
@@ -104,7 +117,7 @@ def _patient_weight(part: Metrics, key: str) -> float:
     """Return the number of patients behind a mean of one site."""
     metric, _, name = key.removeprefix("eval.").partition(".")
     if metric not in MEANS:
-        return get_number(part, EVAL_PATIENTS)
+        return 0.0 if part[LOSS_HIDDEN] else get_number(part, EVAL_PATIENTS)
     if metric in SURFACE and not part[SURFACE_PATIENTS]:
         return 0.0
     return get_number(part, class_metric_key("patients", name))

@@ -9,6 +9,8 @@ mask                Dice  surface Dice  HD95
 both empty             1             1  0 mm
 exactly one empty      0             0  diagonal of the image
 ==================  ====  ============  =====================
+
+No HD95 counts as more than the study's largest distance, so that no single image decides a mean.
 """
 
 from __future__ import annotations
@@ -21,7 +23,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medfl.messages.records import EVAL_LOSS, EVAL_PATIENTS, Metrics
-from medfl.metrics.keys import COUNTS, HIDDEN, MEANS, SURFACE, SURFACE_PATIENTS, class_keys, class_metric_key, hidden_key
+from medfl.metrics.keys import (
+    COUNTS,
+    HIDDEN,
+    LOSS_HIDDEN,
+    MEANS,
+    SURFACE,
+    SURFACE_HIDDEN,
+    SURFACE_PATIENTS,
+    class_keys,
+    class_metric_key,
+    hidden_key,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +76,7 @@ def segmentation_scores(
     *,
     surface: bool,
     tolerance_mm: float,
+    max_distance: float = math.inf,
     annotated: Sequence[int] = (),
 ) -> dict[str, CaseScore]:
     """Score the segmentation of one image.
@@ -79,6 +93,8 @@ def segmentation_scores(
         Whether to measure HD95 and surface Dice, which take most of the time.
     tolerance_mm : float
         Tolerance of the surface Dice (Nikolov et al. 2021).
+    max_distance : float
+        Largest HD95 that counts, mm.
     annotated : sequence of int
         Labels that are annotated in the truth; empty: all. Another label in the prediction counts as none of these.
 
@@ -103,7 +119,8 @@ def segmentation_scores(
         dice = 2 * int(np.count_nonzero(p & t)) / (size_p + size_t) if size_p + size_t else 1.0
         hd95, surface_dice = math.nan, math.nan
         if surface:
-            hd95, surface_dice = _surface_scores(p, t, spacing, tolerance_mm, empty=(size_p == 0, size_t == 0))
+            distance, surface_dice = _surface_scores(p, t, spacing, tolerance_mm, empty=(size_p == 0, size_t == 0))
+            hd95 = min(distance, max_distance)
         scores[name] = CaseScore(dice, hd95, surface_dice, size_p == 0 < size_t, size_t == 0 < size_p, size_t > 0)
     return scores
 
@@ -165,7 +182,7 @@ def segmentation_metrics(scores: Sequence[tuple[str, Mapping[str, CaseScore]]], 
         EVAL_PATIENTS: len(patients),
         EVAL_LOSS: float(loss) if patients else 0.0,
         SURFACE_PATIENTS: len(patients) if measured else 0,
-        HIDDEN: 0,
+        **dict.fromkeys((HIDDEN, LOSS_HIDDEN, SURFACE_HIDDEN), 0),
     }
     for name, key in zip(classes, class_keys(classes), strict=True):
         by_patient = [[image[name] for image in images if name in image] for images in patients.values()]

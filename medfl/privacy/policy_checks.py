@@ -9,11 +9,13 @@ from fnmatch import fnmatchcase
 
 from medfl.errors import PolicyError
 from medfl.messages import records
-from medfl.messages.records import Metrics, MetricValue
-from medfl.privacy.suppression import suppress_all
+from medfl.messages.records import Metrics
+from medfl.privacy.questions import count_questions
+from medfl.privacy.score_rounding import count_trained
+from medfl.privacy.suppression import hide_number, suppress_all
 from medfl.site import Policy
 from medfl.study import Study
-from medfl.study.algorithms import ALGORITHMS
+from medfl.study.algorithms import ALGORITHMS, LOSS_ALGORITHMS
 from medfl.system.text import format_bytes
 
 Violation = tuple[str, str]  # code, and what is wrong
@@ -44,6 +46,9 @@ def find_violations(study: Study, policy: Policy) -> Iterator[Violation]:
         yield "POLICY-MODALITY", f"The study is of {modality}; allowed: {', '.join(policy.modalities)}."
     if 0 < policy.max_rounds < study.rounds:
         yield "POLICY-ROUNDS", f"The study has {study.rounds} rounds; at most {policy.max_rounds} are allowed."
+    if 0 < policy.max_questions < (questions := count_questions(study)):
+        what = f"The study asks up to {questions} questions in a run; at most {policy.max_questions} are allowed."
+        yield "POLICY-QUESTIONS", what
     yield from _workload_rules(study, policy)
     if study.min_quorum < policy.min_sites:
         yield (
@@ -54,15 +59,30 @@ def find_violations(study: Study, policy: Policy) -> Iterator[Violation]:
     if missing:
         yield "POLICY-PROTECTION", f"The study has no {' and no '.join(missing)}, which this site requires."
     name = study.strategy.name
+    if name in LOSS_ALGORITHMS and not may_tell_losses(study, policy):
+        yield (
+            "POLICY-METRICS",
+            f"The algorithm {name!r} weighs hospitals by training losses, and the policy lets none out: by 'scores', by "
+            f"'score-noise', or because a round trains on fewer images than 'min-count'.",
+        )
     if name not in ALGORITHMS and name not in policy.extensions:
         yield "POLICY-EXTENSION", f"The algorithm {name!r} comes from another package, and is not in 'policy.extensions'."
 
 
+def may_tell_losses(study: Study, policy: Policy) -> bool:
+    """Say whether training losses may leave: not those of a round of so few steps that few patients can be behind them."""
+    if policy.scores == "none" or policy.score_noise:
+        return False
+    return policy.scores == "exact" or count_trained(study, policy.min_count) == policy.min_count
+
+
 def check_round(study: Study, policy: Policy, server_round: int) -> None:
-    """Raise PolicyError ``POLICY-ROUNDS`` for a round that the study does not have or the site does not allow."""
-    rounds = min(study.rounds, policy.max_rounds or study.rounds)
-    if not 1 <= server_round <= rounds:
-        what = f"the server asks for round {server_round}, and {rounds} are allowed."
+    """Raise PolicyError ``QUESTION-UNKNOWN`` for a round that the study lacks, ``POLICY-ROUNDS`` beyond the site's limit."""
+    if not 1 <= server_round <= study.rounds:
+        what = f"the server asks for round {server_round}, and the study has {study.rounds}."
+        raise PolicyError("QUESTION-UNKNOWN", what, "The server goes beyond the study.")
+    if 0 < policy.max_rounds < server_round:
+        what = f"the server asks for round {server_round}, and {policy.max_rounds} are allowed."
         raise PolicyError("POLICY-ROUNDS", what, "The server goes beyond the study.")
 
 
@@ -115,7 +135,7 @@ def check_reply_size(policy: Policy, count: int) -> None:
 
 def check_weight(policy: Policy) -> None:
     """Raise PolicyError ``POLICY-METRICS`` when the number of training patients, the weight of a reply, may not leave."""
-    if not _is_allowed(policy, records.TRAIN_PATIENTS):
+    if not may_leave(policy, records.TRAIN_PATIENTS):
         what = "the number of training patients, which is the weight of a training reply, may not leave."
         raise PolicyError("POLICY-METRICS", what, f"Add {records.TRAIN_PATIENTS} to 'policy.metrics', or decline the study.")
 
@@ -127,12 +147,10 @@ def redact(metrics: Metrics, policy: Policy) -> Metrics:
     just as scores over too few patients.
     """
     scores = [key for key in metrics if key.startswith("eval.")]
-    redacted = {
-        key: value if key in scores or _is_allowed(policy, key) else _redacted_value(value) for key, value in metrics.items()
-    }
+    redacted = {key: value if key in scores or may_leave(policy, key) else hide_number(value) for key, value in metrics.items()}
     return (
         redacted
-        if all(_is_allowed(policy, key) for key in scores)
+        if all(may_leave(policy, key) for key in scores)
         else redacted | suppress_all({key: metrics[key] for key in scores})
     )
 
@@ -159,11 +177,6 @@ def _protections(study: Study) -> frozenset[str]:
     return frozenset()
 
 
-def _is_allowed(policy: Policy, key: str) -> bool:
+def may_leave(policy: Policy, key: str) -> bool:
+    """Return whether a metric of this name may leave, by ``policy.metrics`` alone."""
     return not policy.metrics or any(fnmatchcase(key, pattern) for pattern in policy.metrics)
-
-
-def _redacted_value(value: MetricValue) -> MetricValue:
-    if isinstance(value, list):
-        return [0.0 for _ in value]
-    return 0 if isinstance(value, int) else math.nan

@@ -10,6 +10,7 @@ bins) are not checked against each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -61,7 +62,14 @@ def suppress(metrics: Metrics, k: int) -> Metrics:
 
 def suppress_all(scores: Metrics) -> Metrics:
     """Return the scores of a reply with every value suppressed."""
-    return {key: _zero_like(value) for key, value in scores.items()} | {HIDDEN: 1}
+    return {key: zero_like(value) for key, value in scores.items()} | {HIDDEN: 1}
+
+
+def hide_number(value: MetricValue) -> MetricValue:
+    """Return what stands for a number of training that may not leave: every site must send the same keys."""
+    if isinstance(value, list):
+        return [0.0 for _ in value]
+    return 0 if isinstance(value, int) else math.nan
 
 
 def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
@@ -75,7 +83,7 @@ def _segmentation(metrics: Metrics, k: int, patients: int) -> Metrics:
         revealed = few_false and missed == present
         if revealed or _has_small(k, annotated, patients - annotated, present, annotated - present):
             names = [class_metric_key(metric, key) for metric in (*MEANS, *DENOMINATORS, *COUNTS)]
-            result |= {name: _zero_like(metrics[name]) for name in names}
+            result |= {name: zero_like(metrics[name]) for name in names}
             result |= {hidden_key(what, key): 1 for what in ("scores", *COUNTS)}
             continue
         for name, few in zip(COUNTS, (few_missed, few_false), strict=True):
@@ -91,7 +99,7 @@ def _classification(metrics: Metrics, k: int) -> Metrics:
     for index, key in enumerate(keys):
         for side in ("positives", "negatives"):
             counts = [] if index in hidden else _group_counts(get_numbers(metrics, class_metric_key(side, key)), k)
-            result[class_metric_key(side, key)] = counts or _zero_like(metrics[class_metric_key(side, key)])
+            result[class_metric_key(side, key)] = counts or zero_like(metrics[class_metric_key(side, key)])
         result[hidden_key("scores", key)] = int(index in hidden)
     if len(keys) == 2:  # one class is the mirror image of the other; two groupings of it would reveal differences
         for side, other in (("positives", "negatives"), ("negatives", "positives")):
@@ -177,7 +185,8 @@ def _classes(metrics: Metrics, metric: str) -> list[str]:
     return [key.removeprefix(prefix) for key in metrics if key.startswith(prefix)]
 
 
-def _zero_like(value: MetricValue) -> MetricValue:
+def zero_like(value: MetricValue) -> MetricValue:
+    """Return a score of zero of the form of another."""
     if isinstance(value, list):
         return [0.0] * len(value) if any(isinstance(v, float) for v in value) else [0] * len(value)
     return type(value)(0)

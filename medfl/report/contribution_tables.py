@@ -83,24 +83,23 @@ def _defined_values(measured: Iterable[RoundContribution], site: str) -> list[fl
 def _alignment_row(measured: Iterable[RoundContribution], site: str) -> Row:
     values = _defined_values(measured, site)
     shares = [m.shares[site] for m in measured if not math.isnan(m.shares.get(site, math.nan))]
+    lowest = min(values, default=math.nan)
     cells = (
-        format_difference(_mean(values)),
-        format_difference(min(values, default=math.nan)),
-        format_score(_mean(shares), 2),
-        str(len(values)),
+        Cell(format_difference(_mean(values)), number=_mean(values)),
+        Cell(format_difference(lowest), number=lowest),
+        Cell(format_score(_mean(shares), 2), number=_mean(shares)),
+        Cell(str(len(values)), number=len(values)),
     )
-    return Row(site, tuple(Cell(text) for text in cells))
+    return Row(site, cells)
 
 
 def _value_row(name: str, values: list[float], css: str = "") -> Row:
-    last = values[-1] if values else math.nan
+    numbers = (math.fsum(values), _mean(values), values[-1]) if values else (math.nan,) * 3
     cells = (
-        format_difference(math.fsum(values) if values else math.nan, 3),
-        format_difference(_mean(values), 3),
-        format_difference(last, 3),
-        str(len(values)),
+        *(Cell(format_difference(number, 3), number=number) for number in numbers),
+        Cell(str(len(values)), number=len(values)),
     )
-    return Row(name, tuple(Cell(text) for text in cells), css=css)
+    return Row(name, cells, css=css)
 
 
 def _mean(values: list[float]) -> float:

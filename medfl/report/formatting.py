@@ -69,6 +69,17 @@ def format_difference(value: float, digits: int = 2) -> str:
     return f"{sign}{abs(value):.{digits}f}"
 
 
+def format_percent(share: float) -> str:
+    """Return a share in per cent.
+
+    Examples
+    --------
+    >>> format_percent(0.714), format_percent(0.004)
+    ('71 %', '0 %')
+    """
+    return f"{100 * share:.0f} %"
+
+
 def format_time(iso: str) -> str:
     """Return an ISO time with the day and the minute, in UTC."""
     try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from medfl.errors import explain_code
 from medfl.messages.counts import format_count, format_sum, lower_bound
-from medfl.report.formatting import format_reason, format_score
-from medfl.report.report_data import JoinedSite, ReportData, RoundSummary
-from medfl.report.tables import Cell, Row, Table
+from medfl.report.formatting import format_percent, format_reason, format_score
+from medfl.report.report_data import JoinedSite, ReportData, RoundSummary, is_mostly_one
+from medfl.report.tables import HIDDEN_NOTE, Cell, Row, Table
 from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 
 _SPLITS = ("train", "validation", "test")
@@ -39,7 +39,7 @@ def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, 
     rows = []
     for code, sites in sorted(by_code.items(), key=lambda item: (-lower_bound(item[1].values()), item[0])):
         where = ", ".join(f"{site} {format_count(count)}" for site, count in sites.items() if count)
-        cells = (Cell(explain_code(code), "text"), Cell(format_sum(sites.values())), Cell(where, "text"))
+        cells = (Cell(explain_code(code), "text"), _sum_cell(sites.values()), Cell(where, "text"))
         rows.append(Row(code, cells, css="code"))
     return Table(("Code", "In plain words", "Cases", "Where"), tuple(rows)) if rows else None
 
@@ -65,13 +65,9 @@ def rounds_table(data: ReportData) -> Table | None:
         return None
     rows = tuple(_round_row(r, data) for r in done)
     sums = [_sum_defined([getattr(r, name) for r in done]) for name in ("seconds", "bytes_down", "bytes_up")]
-    total = (
-        *(Cell("") for _ in range(5)),
-        Cell(format_duration(sums[0])),
-        Cell(format_bytes(sums[1])),
-        Cell(format_bytes(sums[2])),
-    )
-    results = ("Replied", "Training cases", "Left out", "Training loss", "Validation score", "Time")
+    formats = (format_duration, format_bytes, format_bytes)
+    total = (*(Cell("") for _ in range(6)), *(Cell(form(s), number=s) for form, s in zip(formats, sums, strict=True)))
+    results = ("Replied", "Largest share", "Training cases", "Left out", "Training loss", "Validation score", "Time")
     columns = ("Round", *results, "Sent to hospitals", "Received")
     return Table(columns, (*rows, Row("In all", total, css="total")))
 
@@ -105,30 +101,50 @@ def _flow_row(name: str, sites: list[JoinedSite], css: str = "") -> Row:
     """Return one row: the cases found, those left out, those used, and the patients of each split."""
     used = [site.cases[split] for site in sites for split in _SPLITS]
     left_out = [count for site in sites for count in site.excluded.values()]
-    flow = [format_sum(counts) for counts in (used + left_out, left_out, used)]
+    flow = [_sum_cell(counts) for counts in (used + left_out, left_out, used)]
     splits = [_patients_cell([s.patients[split] for s in sites], [s.cases[split] for s in sites]) for split in _SPLITS]
-    return Row(name, (*(Cell(text) for text in flow), *splits), css)
+    return Row(name, (*flow, *splits), css)
+
+
+def _sum_cell(counts: Iterable[int], title: str = "") -> Cell:
+    """Return a sum of counts, whose number is known where no hospital suppresses one of them."""
+    known = list(counts)
+    return Cell(format_sum(known), title=title, number=math.nan if any(count < 0 for count in known) else sum(known))
 
 
 def _patients_cell(patients: list[int], cases: list[int]) -> Cell:
     people, images = format_sum(patients), format_sum(cases)
     few = any(count < 0 for count in patients)
-    return Cell(
-        people if people == images or not any(cases) else f"{people} ({images} images)", title=SUPPRESSED_NOTE if few else ""
-    )
+    text = people if people == images or not any(cases) else f"{people} ({images} images)"
+    return Cell(text, title=SUPPRESSED_NOTE if few else "", number=math.nan if few else sum(patients))
 
 
 def _round_row(done: RoundSummary, data: ReportData) -> Row:
     several = len(data.arms) > 1
     head = f"{done.number}, {_ARM_TITLES.get(done.arm, done.arm)}" if several else str(done.number)
-    answered = Cell(f"{done.answered} of {done.asked}", "num" if done.answered == done.asked else "num warn")
+    all_answered = done.answered == done.asked
+    answered = Cell(f"{done.answered} of {done.asked}", "num" if all_answered else "num warn", number=done.answered)
     left_out = [count for counts in done.excluded.values() for count in counts.values()]
-    used = Cell(format_sum(done.used.values()) if done.used else NOT_AVAILABLE, title=_format_by_site(done.used))
-    out = Cell(format_sum(left_out), title=_format_by_site({site: counts for site, counts in done.excluded.items() if counts}))
-    cells = (Cell(format_score(done.loss)), Cell(format_score(done.score)), Cell(format_duration(done.seconds)))
+    used = _sum_cell(done.used.values(), _format_by_site(done.used)) if done.used else Cell(NOT_AVAILABLE)
+    out = _sum_cell(left_out, _format_by_site({site: counts for site, counts in done.excluded.items() if counts}))
+    results = (
+        Cell("hidden", "num none", title=HIDDEN_NOTE) if name in done.hidden else Cell(format_score(value), number=value)
+        for name, value in (("loss", done.loss), ("score", done.score))
+    )
+    cells = (*results, Cell(format_duration(done.seconds), number=done.seconds))
     best = done.arm == "federated" and done.number == data.best_round
-    sizes = (Cell(format_bytes(done.bytes_down)), Cell(format_bytes(done.bytes_up)))
-    return Row(head, (answered, used, out, *cells, *sizes), mark="chosen" if best else "")
+    sizes = (Cell(format_bytes(size), number=size) for size in (done.bytes_down, done.bytes_up))
+    return Row(head, (answered, _share_cell(done), used, out, *cells, *sizes), mark="chosen" if best else "")
+
+
+def _share_cell(done: RoundSummary) -> Cell:
+    """Return the largest share of the weight that one hospital holds, and whose it is; those of the others as a title."""
+    if done.arm != "federated" or not done.shares:
+        return Cell("")
+    site, share = max(done.shares.items(), key=lambda item: item[1])
+    title = ", ".join(f"{name} {format_percent(part)}" for name, part in sorted(done.shares.items()))
+    is_large = is_mostly_one(done.shares)
+    return Cell(f"{format_percent(share)}, {site}", "num site warn" if is_large else "num site", title=title, number=share)
 
 
 def _format_by_site(counts: Mapping[str, int | Mapping[str, int]]) -> str:

@@ -21,6 +21,7 @@ from medfl.report.report_data import Curve, ReportData, read_report_data
 from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.report.templates import render_page
 from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.text import NOT_AVAILABLE
 
 REPORT_FILE = "report.html"
 _MAX_BARS = 8  # hospitals; beyond, the matrix shows the same in less space
@@ -29,22 +30,24 @@ _MAX_EXAMPLES = 24  # pictures in one report
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its heading, its legend, and a sentence on it."""
+    """A chart with its heading, its legend, a sentence on it, and the lines that it draws."""
 
     heading: str
     chart: Markup
     legend: Markup
     note: str = ""
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a comparison: its name, its text, its length in percent, and its style."""
+    """One bar of a comparison: its name, its text, its length in percent, its style, and its number, nan for none."""
 
     name: str
     text: str
     percent: float
     css: str
+    number: float
 
 
 def write_report(run: Path) -> Path:
@@ -78,10 +81,11 @@ def write_report(run: Path) -> Path:
 
 def render(data: ReportData) -> str:
     """Return the report as HTML. A part that cannot be made is left out, and named at the top of the page."""
-    return render_page("report.html.j2", ("report.css",), **_context(data))
+    return render_page("report.html.j2", ("report.css",), **report_content(data))
 
 
-def _context(data: ReportData) -> dict[str, Any]:
+def report_content(data: ReportData) -> dict[str, Any]:
+    """Return all that a report shows, by the names that its template has for it."""
     parts, lacking = _make_parts(data)
     return parts | {
         "lacking": lacking,
@@ -142,7 +146,7 @@ def _score_figure(data: ReportData) -> Figure | None:
         )  # style 23: the last colour, widely dashed
     chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
     note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
-    return Figure(f"{name} on validation patients", chart, legend(lines), note)
+    return Figure(f"{name} on validation patients", chart, legend(lines), note, tuple(lines))
 
 
 def _loss_figure(data: ReportData) -> Figure | None:
@@ -152,7 +156,7 @@ def _loss_figure(data: ReportData) -> Figure | None:
     lines = _curve_lines(data, arm.losses)
     chart = line_chart("Training loss of each round", lines, "Loss")
     note = "What training minimises, averaged over the round. Compare each line only with itself; lower is better."
-    return Figure("Training loss", chart, legend(lines), note)
+    return Figure("Training loss", chart, legend(lines), note, tuple(lines))
 
 
 def _contribution_figure(data: ReportData) -> Figure | None:
@@ -161,7 +165,7 @@ def _contribution_figure(data: ReportData) -> Figure | None:
         return None
     name = "Cosine" if data.contributions[-1].method == "alignment" else verdict.score_name(data)
     chart = line_chart("What each hospital contributed in each round", lines, name)
-    return Figure("Round by round", chart, legend(lines))
+    return Figure("Round by round", chart, legend(lines), lines=tuple(lines))
 
 
 def _roc_figures(data: ReportData) -> list[Figure]:
@@ -178,7 +182,7 @@ def _roc_figures(data: ReportData) -> list[Figure]:
 
 
 def _roc_figure(heading: str, lines: list[Line]) -> Figure | None:
-    return Figure(heading, roc_chart(heading, lines), legend(lines)) if lines else None
+    return Figure(heading, roc_chart(heading, lines), legend(lines), lines=tuple(lines)) if lines else None
 
 
 def _roc_line(tested: SiteTest, class_name: str, name: str, style: int) -> Line | None:
@@ -194,16 +198,21 @@ def _comparison_bars(data: ReportData) -> list[tuple[str, list[Bar]]]:
     comparison = data.comparison
     if not comparison.local or not 2 <= len(comparison.sites) <= _MAX_BARS:
         return []
-    groups = []
+    groups, hiding = [], tables.hiding_sites(data)
     for site in comparison.sites:
         others = [row[site] for owner, row in comparison.local.items() if owner != site and not math.isnan(row[site])]
         mean = math.fsum(others) / len(others) if others else math.nan
         own = comparison.local.get(site, {}).get(site, math.nan)
         values = [("Together", comparison.federated_by_site.get(site, math.nan), "together")]
         values += [("Its own model", own, "own"), ("Others’ models", mean, "others")]
-        bars = [Bar(n, format_score(v), 0 if math.isnan(v) else 100 * min(max(v, 0), 1), css) for n, v, css in values]
-        groups.append((site, bars))
+        groups.append((site, [_make_bar(*each, is_hidden=site in hiding) for each in values]))
     return groups
+
+
+def _make_bar(name: str, value: float, css: str, *, is_hidden: bool) -> Bar:
+    if math.isnan(value):
+        return Bar(name, "hidden" if is_hidden else NOT_AVAILABLE, 0, css, value)
+    return Bar(name, format_score(value), 100 * min(max(value, 0), 1), css, value)
 
 
 def _read_examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:

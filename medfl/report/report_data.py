@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from medfl.errors import MedflError
 from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.metrics import headline, merge
+from medfl.metrics.keys import hides_score
 from medfl.report.round_contributions import RoundContribution, read_round_contributions, to_float
 from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
 from medfl.runs.history import Event
@@ -19,6 +20,8 @@ from medfl.runs.run_folder import Run, read_metadata, run_status
 from medfl.study import Simulation, Study
 
 Curve = tuple[tuple[int, float], ...]  # (round, value)
+
+_FEW_SITES = 3  # from so many on, one with more than half of the weight is named
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ class RejectedReply:
 
 @dataclass(frozen=True)
 class RoundSummary:
-    """One round of one arm; nan where nothing is known. Cases used and left out are by site, of the replies that counted."""
+    """One round of one arm; nan where nothing is known. Cases used and left out, and shares of the weight, are by site, of the
+    replies that counted.
+
+    `hidden` names the numbers, "score" or "loss", that are not known because policies of hospitals hide them.
+    """
 
     arm: str
     number: int
@@ -63,6 +70,8 @@ class RoundSummary:
     asked: int
     used: Mapping[str, int]
     excluded: Mapping[str, Mapping[str, int]]
+    shares: Mapping[str, float] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,10 @@ def _read_arm(study: Study, name: str, events: Sequence[Event]) -> ArmHistory:
     for r, event in sorted(rounds.items()):
         for site, loss in _site_losses(event).items():
             losses.setdefault(site, {})[r] = loss
-    summaries = tuple(_summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan)) for r in sorted(rounds))
+    hiding = {model for model, event in models if any(map(hides_score, _counted_metrics(event)))}
+    summaries = tuple(
+        _summarize_round(name, rounds[r], scores.get(ALL_SITES, {}).get(r, math.nan), hides=r in hiding) for r in sorted(rounds)
+    )
     return ArmHistory(name, summaries, _to_curves(scores), _to_curves(losses))
 
 
@@ -217,16 +229,25 @@ def _to_curves(values: Mapping[str, Mapping[int, float]]) -> dict[str, Curve]:
     return {site: tuple(sorted(points.items())) for site, points in sorted(values.items())}
 
 
-def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
+def _counted_metrics(event: Event) -> list[Metrics]:
+    """Return the metrics of the replies of an event that counted."""
+    replies = (event.get("sites") or {}).values()
+    return [reply.get("metrics") or {} for reply in replies if reply.get("status", "ok") == "ok"]
+
+
+def _summarize_round(arm: str, event: Event, score: float, *, hides: bool) -> RoundSummary:
     replies = {str(site): reply for site, reply in (event.get("sites") or {}).items()}
     statuses = [str(a.get("status", "ok")) for a in replies.values()]
     counted = {site: a for site, a in replies.items() if a.get("status", "ok") == "ok"}
+    loss = _site_losses(event).get(ALL_SITES, math.nan)
+    withheld = any(numbers.get(TRAIN_LOSS, 0.0) is None for numbers in _counted_metrics(event))  # JSON has no nan
+    unknown = (("score", hides and math.isnan(score)), ("loss", withheld and math.isnan(loss)))
     used = {site: a.get("used", (a.get("metrics") or {}).get(TRAIN_SAMPLES)) for site, a in counted.items()}
     return RoundSummary(
         arm=arm,
         number=int(event["round"]),
         score=score,
-        loss=_site_losses(event).get(ALL_SITES, math.nan),
+        loss=loss,
         seconds=to_float(event.get("seconds")),
         bytes_up=to_float(event.get("bytes-up")),
         bytes_down=to_float(event.get("bytes-down")),
@@ -234,7 +255,21 @@ def _summarize_round(arm: str, event: Event, score: float) -> RoundSummary:
         asked=len(statuses),
         used={site: count for site, count in used.items() if isinstance(count, int)},
         excluded={site: dict(a.get("excluded") or {}) for site, a in counted.items()},
+        shares=_shares(counted),
+        hidden=frozenset(name for name, is_hidden in unknown if is_hidden),
     )
+
+
+def is_mostly_one(shares: Mapping[str, float]) -> bool:
+    """Say whether one of three or more sites holds more than half of the weight."""
+    return len(shares) >= _FEW_SITES and max(shares.values()) > 0.5
+
+
+def _shares(counted: Mapping[str, Any]) -> dict[str, float]:
+    """Return the share of the weight that each site holds whose reply counted; none where weights are not on record."""
+    weights = {site: to_float(reply.get("weight")) for site, reply in counted.items()}
+    total = math.fsum(weight for weight in weights.values() if not math.isnan(weight))
+    return {site: weight / total for site, weight in weights.items() if not math.isnan(weight)} if total > 0 else {}
 
 
 def _read_rejected(events: Iterable[Event]) -> Iterable[RejectedReply]:

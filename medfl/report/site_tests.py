@@ -35,6 +35,11 @@ class SiteTest:
         """Return whether a policy hides something: ``"scores-hidden.liver"``, or everything (``""``)."""
         return bool(self.metrics.get(f"eval.{what}" if what else HIDDEN, 0))
 
+    def hides_scores(self) -> bool:
+        """Return whether a policy hides the scores of all classes."""
+        classes = [value for key, value in self.metrics.items() if key.startswith("eval.scores-hidden.")]
+        return self.is_hidden("") or (bool(classes) and all(classes))
+
 
 def read_site_tests(study: Study, event: Event) -> tuple[SiteTest, ...]:
     """Return the results of a ``test`` event by site, in the order of their names."""

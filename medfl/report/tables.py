@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from medfl.metrics import class_key, confusion_matrix
 from medfl.report.formatting import format_difference, format_error, format_score, length_unit
@@ -16,12 +17,16 @@ from medfl.system.text import NOT_AVAILABLE
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, its style ("num", "text", "none"), its heat 0..1 (below 0: none), and its tooltip."""
+    """One cell: its text, its style ("num", "text", "none"), its heat 0..1 (below 0: none), its tooltip, and the number in it.
+
+    The number is not rounded; nan where the text holds none, or one that is no more than a bound.
+    """
 
     text: str
     css: str = "num"
     heat: float = -1.0
     title: str = ""
+    number: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,20 @@ class Table:
     rows: tuple[Row, ...]
     caption: str = ""
 
+    def split_columns(self) -> tuple[Table, ...]:
+        """Return tables of these columns that are narrow enough for paper, each with the names of the rows."""
+        count = len(self.columns) - 1
+        parts = math.ceil(count / _PAPER_COLUMNS)
+        starts = [round(k * count / parts) for k in range(parts + 1)] if parts else [0, 0]
+        return tuple(self._columns_between(first, last) for first, last in pairwise(starts))
 
-_HIDDEN_NOTE = "the hospital’s policy does not disclose numbers about so few patients"
+    def _columns_between(self, first: int, last: int) -> Table:
+        rows = tuple(replace(row, cells=row.cells[first:last]) for row in self.rows)
+        return Table((self.columns[0], *self.columns[first + 1 : last + 1]), rows, self.caption)
+
+
+_PAPER_COLUMNS = 9  # beside the names of the rows, on a sheet of A4 or Letter
+HIDDEN_NOTE = "the hospital’s policy does not disclose it, or not about so few patients"
 _BINS_NOTE = "smaller than what the bins of the AUROC can show"
 _PARTIAL_NOTE = "without what some hospitals’ policies hide"
 
@@ -62,10 +79,14 @@ class Column:
         hidden = any(tested.is_hidden(name) for name in self.hidden)
         counted = self.keys[0].split(".")[0] in ("missed", "false-positive")
         if not values or (hidden and counted and not any(values)):
-            return Cell("hidden", "num none", title=_HIDDEN_NOTE) if hidden else _make_cell(NOT_AVAILABLE)
-        text = _value_formatter(self.keys[0].split(".")[0])(math.fsum(values))
+            hidden = hidden or tested.is_hidden("")
+            return Cell("hidden", "num none", title=HIDDEN_NOTE) if hidden else _make_cell(NOT_AVAILABLE)
+        total = math.fsum(values)
+        text = _value_formatter(self.keys[0].split(".")[0])(total)
         text = " ".join(filter(None, (text, format_error(tested.errors.get(self.keys[0], 0.0)))))
-        return Cell(f"at least {text}" if counted else text, title=_PARTIAL_NOTE) if hidden else Cell(text)
+        if hidden and counted:
+            return Cell(f"at least {text}", title=_PARTIAL_NOTE)
+        return Cell(text, title=_PARTIAL_NOTE if hidden else "", number=total)
 
 
 def test_table(data: ReportData) -> Table | None:
@@ -74,11 +95,17 @@ def test_table(data: ReportData) -> Table | None:
         return None
     columns = _columns(data)
     lowest = data.comparison.federated_lowest
-    marked = lowest.sites if lowest and len(data.site_tests) > len(lowest.sites) == 1 else ()
+    told = sum(not tested.hides_scores() for tested in data.site_tests)
+    marked = lowest.sites if lowest and told > len(lowest.sites) == 1 else ()
     rows = [_test_row(data, t, t.site, columns, lowest=t.site in marked) for t in data.site_tests]
     if len(data.site_tests) > 1:
-        rows.append(_test_row(data, data.overall_test, "All patients", columns))
+        rows.append(_test_row(data, data.overall_test, _together(data.site_tests), columns))
     return Table(("Hospital", "Test patients", *(column.name for column in columns)), tuple(rows))
+
+
+def _together(tests: Sequence[SiteTest]) -> str:
+    """Return what the row of all hospitals together is called, which leaves out what is hidden."""
+    return "All whose scores are told" if any(tested.hides_scores() for tested in tests) else "All patients"
 
 
 def personal_table(data: ReportData) -> Table | None:
@@ -89,7 +116,8 @@ def personal_table(data: ReportData) -> Table | None:
     rows = [_personal_row(data, shared[personal.site], personal, personal.site) for personal in data.personal_tests]
     # an AUROC over the outputs of several models would compare scores on different scales
     if len(rows) > 1 and data.overall_test and data.overall_personal_test and data.study.task.kind == "segmentation":
-        rows.append(_personal_row(data, data.overall_test, data.overall_personal_test, "All patients"))
+        head = _together(data.personal_tests)
+        rows.append(_personal_row(data, data.overall_test, data.overall_personal_test, head))
     return Table(("Hospital", "Test patients", f"{name}, shared model", f"{name}, personal model", "Difference"), tuple(rows))
 
 
@@ -123,13 +151,23 @@ def matrix_table(data: ReportData) -> Table | None:
     ]
     low, high = min(values, default=0.0), max(values, default=1.0)
 
+    hiding = hiding_sites(data)
+
     def cells(row: Mapping[str, float], owner: str) -> tuple[Cell, ...]:
-        return tuple(_heat_cell(row.get(site, math.nan), low, high, is_own=site == owner) for site in comparison.sites)
+        return tuple(
+            _heat_cell(row.get(site, math.nan), low, high, is_own=site == owner, is_hidden=site in hiding)
+            for site in comparison.sites
+        )
 
     rows = [Row(f"{owner} alone", cells(row, owner)) for owner, row in comparison.local.items()]
     if any(not math.isnan(v) for v in comparison.federated_by_site.values()):
         rows.append(Row("Together", cells(comparison.federated_by_site, ""), css="total"))
     return Table(("Model", *(f"{site}’s patients" for site in comparison.sites)), tuple(rows))
+
+
+def hiding_sites(data: ReportData) -> set[str]:
+    """Return the hospitals whose policies hide the scores of every model on their patients."""
+    return {tested.site for tested in data.site_tests if tested.hides_scores()}
 
 
 def confusion_table(data: ReportData) -> Table | None:
@@ -143,8 +181,8 @@ def confusion_table(data: ReportData) -> Table | None:
     for name, counts in zip(classes, matrix, strict=True):
         total = sum(counts)
         shares = [count / total if total else 0.0 for count in counts]
-        cells = tuple(Cell(str(n), heat=s, title=f"{s:.0%} of {name}") for n, s in zip(counts, shares, strict=True))
-        rows.append(Row(name, (*cells, Cell(str(total)))))
+        cells = tuple(Cell(str(n), heat=s, title=f"{s:.0%} of {name}", number=n) for n, s in zip(counts, shares, strict=True))
+        rows.append(Row(name, (*cells, Cell(str(total), number=total))))
     hiding = data.overall_test.metrics.get("eval.confusion-hidden", 0)
     caption = f"{hiding} of the hospitals are not in it: their policies hide so few wrong predictions." if hiding else ""
     return Table(("Truth", *(f"called {name}" for name in classes), "In all"), tuple(rows), caption)
@@ -211,14 +249,13 @@ def _value_formatter(metric: str) -> Callable[[float], str]:
 def _test_row(data: ReportData, tested: SiteTest, head: str, columns: Sequence[Column], *, lowest: bool = False) -> Row:
     css = "lowest" if lowest else "" if tested.site else "total"
     if not tested.patients:
-        patients = (
-            Cell("hidden", "none", title=_HIDDEN_NOTE)
-            if tested.is_hidden("")
-            else Cell("0", "none", title="no patient was scored")
-        )
+        if tested.is_hidden(""):
+            hidden = (Cell("hidden", "num none", title=HIDDEN_NOTE) for _ in columns)
+            return Row(head, (Cell("hidden", "none", title=HIDDEN_NOTE), *hidden), css)
+        patients = Cell("0", "none", title="no patient was scored", number=0)
         return Row(head, (patients, *(_make_cell(NOT_AVAILABLE) for _ in columns)), css)
     cells = (
-        Cell(str(tested.patients), title=_PARTIAL_NOTE if tested.is_hidden("") else ""),
+        Cell(str(tested.patients), title=_PARTIAL_NOTE if tested.is_hidden("") else "", number=tested.patients),
         *(column.cell(tested) for column in columns),
     )
     return Row(head, cells, css, f"lowest {score_name(data)}" if lowest else "")
@@ -231,15 +268,17 @@ def _personal_row(data: ReportData, shared: SiteTest, personal: SiteTest, head: 
     error = test_error(data, personal) + test_error(data, shared)
     if 0 < abs(gain) <= error and (bound := format_error(error)):
         return Row(head, (*row.cells, column.cell(personal), Cell(f"within {bound}", title=_BINS_NOTE)), row.css)
-    return Row(head, (*row.cells, column.cell(personal), _make_cell(format_difference(gain, 3))), row.css)
+    return Row(head, (*row.cells, column.cell(personal), _make_cell(format_difference(gain, 3), gain)), row.css)
 
 
-def _make_cell(text: str) -> Cell:
-    return Cell(text, "num none", title="not defined here, or not measured") if text == NOT_AVAILABLE else Cell(text)
+def _make_cell(text: str, number: float = math.nan) -> Cell:
+    if text == NOT_AVAILABLE:
+        return Cell(text, "num none", title="not defined here, or not measured")
+    return Cell(text, number=number)
 
 
-def _heat_cell(value: float, low: float, high: float, *, is_own: bool) -> Cell:
+def _heat_cell(value: float, low: float, high: float, *, is_own: bool, is_hidden: bool) -> Cell:
     if math.isnan(value):
-        return Cell(NOT_AVAILABLE, "num none", title="not defined here, or withheld")
+        return Cell("hidden", "num none", title=HIDDEN_NOTE) if is_hidden else _make_cell(NOT_AVAILABLE)
     heat = (value - low) / (high - low) if high > low else 1.0
-    return Cell(format_score(value, 2), "num own" if is_own else "num", heat, "its own patients" if is_own else "")
+    return Cell(format_score(value, 2), "num own" if is_own else "num", heat, "its own patients" if is_own else "", value)

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medfl.messages.counts import lower_bound
-from medfl.report.formatting import format_difference, format_error, format_reason, format_score
-from medfl.report.report_data import ReportData
+from medfl.report.formatting import format_difference, format_error, format_percent, format_reason, format_score
+from medfl.report.missed_classes import missed_sentences
+from medfl.report.report_data import ReportData, is_mostly_one
 from medfl.report.site_tests import ALL_SITES, SiteTest
+from medfl.runs.summaries import ANY_SCORE
 from medfl.system.text import format_duration, join_words, plural
 
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
@@ -42,16 +44,18 @@ def verdict_sentences(data: ReportData) -> list[str]:
     """Return the outcome of the study: one sentence for each idea, the most important first."""
     return [
         *_ending_sentences(data),
+        *_share_sentences(data),
         *_comparison_sentences(data),
+        *missed_sentences(data),
         *_personal_sentences(data),
         *_precision_sentences(data),
     ]
 
 
 def test_score(data: ReportData, tested: SiteTest | None) -> float:
-    """Return the score of one test, nan where it is not defined or hidden."""
+    """Return the score of one test, nan where it is not defined or hidden, or so coarse that it may be any."""
     derived = tested.derived if tested else {}
-    return derived.get(_score_key(data), math.nan)
+    return derived.get(_score_key(data), math.nan) if test_error(data, tested) < ANY_SCORE else math.nan
 
 
 def test_error(data: ReportData, tested: SiteTest | None) -> float:
@@ -65,6 +69,9 @@ def _score_key(data: ReportData) -> str:
 
 def _score_headline(data: ReportData) -> Headline:
     name = score_name(data)
+    if data.overall_test is not None and test_error(data, data.overall_test) >= ANY_SCORE:
+        note = "the bins in which scores are told are too coarse for so few patients: any value is possible"
+        return Headline(f"{name} over all test patients", "not known", note)
     if data.overall_test is not None and data.overall_test.patients:
         error, score = format_error(test_error(data, data.overall_test)), test_score(data, data.overall_test)
         note = f"of the shared model; {_all_test_patients(data)}{f'; {error} from its bins' if error else ''}"
@@ -77,18 +84,21 @@ def _score_headline(data: ReportData) -> Headline:
             f"Best {name} on validation patients", format_score(best), f"after round {best_round}; no model was tested", best
         )
     if any(tested.is_hidden("") for tested in data.site_tests):
-        return Headline(f"{name} of the shared model", "hidden", "over fewer patients than the hospitals’ policies disclose")
+        return Headline(f"{name} of the shared model", "hidden", "the hospitals’ policies do not disclose it")
     return Headline(f"{name} of the shared model", "none", "no model was scored")
 
 
 def _all_test_patients(data: ReportData) -> str:
-    patients = data.overall_test.patients if data.overall_test else 0
-    return f"{plural(patients, 'test patient')} of {plural(sum(t.patients > 0 for t in data.site_tests), 'hospital')} together"
+    told = [tested for tested in data.site_tests if tested.patients and not tested.hides_scores()]
+    hidden = sum(tested.hides_scores() for tested in data.site_tests)
+    who = f"{plural(sum(tested.patients for tested in told), 'test patient')} of {plural(len(told), 'hospital')}"
+    others = f" ({plural(hidden, 'other hospital hides its', 'other hospitals hide their')} scores)" if hidden else ""
+    return f"{who}{' together' if len(told) != 1 else ''}{others}"
 
 
 def _lowest_site_headline(data: ReportData) -> Headline:
     lowest = data.comparison.federated_lowest
-    if lowest is not None and len(data.sites) > 1:
+    if lowest is not None and sum(not math.isnan(test_score(data, tested)) for tested in data.site_tests) > 1:
         patients = [data.comparison.patients.get(site, 0) for site in lowest.sites]
         where = (
             join_words(lowest.sites, "or") if len(lowest.sites) <= _MAX_NAMED_SITES else f"one of {len(lowest.sites)} hospitals"
@@ -108,10 +118,17 @@ def _local_models_headline(data: ReportData) -> Headline:
         models = plural(comparison.owners_on_others, "model")
         note = f"mean {score_name(data)} of {models}, each on the other hospitals’ patients; the shared model there: {shared}"
         return Headline("Models trained alone", format_score(alone), note, alone)
-    patients = lower_bound(site.patients.get("train", 0) for site in data.joined.values())
-    return Headline(
-        "Patients it was trained on", f"{patients:,}".replace(",", " "), f"at {plural(len(data.joined), 'hospital')}", patients
-    )
+    trained = _trained_sites(data)
+    patients = lower_bound(site.patients.get("train", 0) for name, site in data.joined.items() if name in trained)
+    where = f"at {plural(len(trained), 'hospital')}"
+    return Headline("Patients it was trained on", f"{patients:,}".replace(",", " "), where, patients)
+
+
+def _trained_sites(data: ReportData) -> set[str]:
+    """Return the hospitals that joined and whose model counted in a round, if only once: one may have been revoked before."""
+    rounds = [done for arm in data.arms.values() for done in arm.rounds]
+    counted = {site for done in rounds for site in (*done.used, *done.shares)}
+    return set(data.joined) & counted if counted else set(data.joined)
 
 
 def _ending_sentences(data: ReportData) -> Iterator[str]:
@@ -127,6 +144,18 @@ def _ending_sentences(data: ReportData) -> Iterator[str]:
         yield f"This run has no recorded end: it is still going on, or was killed {after}.{untested}"
     elif not data.site_tests:
         yield "The run completed, but no hospital could score the model on test patients."
+
+
+def _share_sentences(data: ReportData) -> Iterator[str]:
+    """Name a hospital whose patients, as it told, outweigh those of all others together."""
+    federated = data.arms.get("federated")
+    last = federated.rounds[-1] if federated and federated.rounds else None
+    if last is not None and is_mostly_one(last.shares):
+        site, share = max(last.shares.items(), key=lambda item: item[1])
+        yield (
+            f"{site} held {format_percent(share)} of the weight in round {last.number}: the shared model is mostly its own, "
+            f"and what it told of its size decides that."
+        )
 
 
 def _comparison_sentences(data: ReportData) -> Iterator[str]:

@@ -36,7 +36,13 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
-def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], meta: Mapping[str, Any]) -> Path:
+def save(
+    folder: Path,
+    name: str,
+    arrays: Mapping[str, NDArray[np.generic]],
+    meta: Mapping[str, Any],
+    described: dict[str, str] | None = None,
+) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json``; after a crash at any moment the old or the new pair can be loaded.
 
     Parameters
@@ -49,6 +55,8 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
         Tensors of any shape, also 0-d, of boolean, integer or float type.
     meta : mapping
         Anything that JSON can hold; NaN becomes null.
+    described : dict of str to str, optional
+        Metadata in the file of the tensors itself, for those who get it alone: `medfl.runs.model_file.describe_model`.
 
     Returns
     -------
@@ -60,7 +68,7 @@ def save(folder: Path, name: str, arrays: Mapping[str, NDArray[np.generic]], met
     RunError
         ``DISK-FULL`` or ``RUN-FOLDER``; the older checkpoint is unchanged then.
     """
-    content = safetensors.save({key: _to_storable(array) for key, array in arrays.items()})
+    content = safetensors.save({key: to_storable(array) for key, array in arrays.items()}, described)
     document = {
         "format": _FORMAT,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -154,7 +162,7 @@ def prune(folder: Path, keep: Collection[str]) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _to_storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def to_storable(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the array C-contiguous and little-endian, in the same shape: safetensors copies the bytes of the memory."""
     fixed = np.asarray(array)
     if fixed.dtype.byteorder == ">":

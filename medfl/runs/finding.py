@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from medfl.errors import RunError
@@ -36,8 +37,33 @@ def find_run(name: str, start: Path = Path()) -> Path:
         return folders[0]
     if name:
         what = f"{len(folders)} runs here have a name that begins with {name!r}."
-        raise RunError("RUN-MISSING", what, "Give the folder of the run: medfl resume runs/STUDY/RUN")
+        raise RunError("RUN-MISSING", what, "Give the folder of the run, such as runs/STUDY/RUN: 'medfl runs' lists them.")
     open_runs = [folder for folder in folders if run_status(read_history(folder)) != "completed"]
     if not open_runs:
         raise RunError("RUN-MISSING", "there is no run here that is not completed.", "Give the folder of a run.")
     return max(open_runs, key=lambda folder: (folder / STUDY_JSON).stat().st_mtime)
+
+
+def find_named_run(path: Path) -> Path:
+    """Return the folder of a run that a command names: its folder, or the beginning of its name.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the run; a folder and the beginning of its name in it, ``runs/heart/20260131``; or the beginning alone,
+        for a run in one of the folders in which commands put runs.
+
+    Raises
+    ------
+    RunError
+        ``RUN-MISSING`` when there is none, or several are meant.
+    """
+    if path.exists():
+        return path
+    if len(path.parts) == 1:
+        return find_run(path.name)
+    found = [file.parent for file in path.parent.glob(f"{glob.escape(path.name)}*/{STUDY_JSON}")]
+    if len(found) != 1:
+        what = f"{len(found)} runs in this folder have a name that begins with {path.name!r}."
+        raise RunError("RUN-MISSING", what, "Give the whole folder of the run: 'medfl runs' lists them.")
+    return found[0]

@@ -11,9 +11,11 @@ from medfl import metrics
 from medfl.messages import records
 from medfl.messages.records import Metrics
 from medfl.runs import Event, checkpoint_files
+from medfl.runs.model_file import describe_model
 from medfl.server.checkpoints import SHARED
 from medfl.server.contribution_measures import Contributions
 from medfl.server.federation import Federation
+from medfl.server.share_limit import ShareLimit
 from medfl.server.training import ArmTrainer, finite_or_none
 from medfl.strategies.strategy_registry import build_strategy
 
@@ -34,6 +36,8 @@ class FederatedTraining(ArmTrainer):
     def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
         super().__init__(federation, build_strategy(federation.study, federation.quorum), initial)
         self._contributions = Contributions(federation) if self._study.contribution.method != "none" else None
+        if self._study.strategy.max_share < 1:
+            self._strategy.weight_limit = ShareLimit(federation)
         self._strategy.begin_run(federation.sites, [self._contributions.recorder] if self._contributions else [])
 
     @property
@@ -44,10 +48,13 @@ class FederatedTraining(ArmTrainer):
     def save_best(self) -> None:
         """Write the chosen model and the last one under their own names."""
         series = self._series[SHARED]
-        arrays, meta = self._series.load(SHARED, series.best_round)
-        checkpoint_files.save(self._run.path, "best", arrays, meta | {"score": finite_or_none(series.best_score)})
-        arrays, meta = self._series.load(SHARED, self._last_round)
-        checkpoint_files.save(self._run.path, "final", arrays, meta)
+        self._save_as("best", series.best_round, {"score": finite_or_none(series.best_score)})
+        self._save_as("final", self._last_round, {})
+
+    def _save_as(self, name: str, server_round: int, about: dict[str, Any]) -> None:
+        arrays, meta = self._series.load(SHARED, server_round)
+        described = describe_model(self._study, list(arrays), {key: meta[key] for key in ("arm", "site", "round")} | about)
+        checkpoint_files.save(self._run.path, name, arrays, meta | about, described)
 
     def _series_names(self, sites: Iterable[str]) -> Iterable[str]:
         return [SHARED]

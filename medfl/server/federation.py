@@ -70,6 +70,7 @@ class Federation:
         *,
         own_folder: bool = False,
         trial: bool = False,
+        model_round: int = 0,
     ) -> dict[str, Metrics]:
         """Have every site score a model on one of its splits.
 
@@ -87,6 +88,8 @@ class Federation:
             Let simulated sites leave example images and scores by patient in the run folder.
         trial : bool
             Whether the model only serves to measure contributions, so that sites keep nothing of it.
+        model_round : int
+            Round whose model it is, for the hospitals that keep it after a test; not told unless given.
 
         Returns
         -------
@@ -100,6 +103,8 @@ class Federation:
             config[records.RUN_FOLDER] = str(self.run.path)
         if trial:
             config[records.TRIAL] = True
+        if model_round:
+            config[records.MODEL_ROUND] = model_round
         answers: dict[str, Metrics] = {}
         for node, answer in self.query(MessageType.EVALUATE, self._evaluation_contents(model, config)):
             site = self.sites[node]

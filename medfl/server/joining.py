@@ -8,7 +8,7 @@ from dataclasses import replace
 from flwr.serverapp import Grid
 
 from medfl.data.simulated_sites import read_simulated_sites
-from medfl.errors import QuorumError, explain_reason
+from medfl.errors import QuorumError, explain_reason, fixes_of
 from medfl.messages.exchange import NOT_CONNECTED
 from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation, record_waiting
@@ -43,6 +43,8 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
     QuorumError
         ``TOO-FEW-SITES`` when fewer sites than the quorum joined; it names the missing ones. ``SITE-TWICE`` when two nodes
         give one name.
+    ConfigError
+        When more hospitals joined than each of them approved (`Study.check_sites`).
     """
     study, enrolled = run.study, run.app.server.enrolled
     if enrolled and len(list(grid.get_node_ids())) < expected:
@@ -56,15 +58,22 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
     missing = sorted(set(enrolled) - set(federation.sites.values()))
     for site in (site for site in missing if site not in joiner.refused):
         run.history.append({"event": "absent", "site": site, "during": "join", "reason": NOT_CONNECTED})
+    if enrolled:
+        study.check_sites(len(federation.sites))
     joiner.has_started = True
     if len(federation.sites) < federation.quorum:
         reasons = dict.fromkeys(missing, NOT_CONNECTED) | joiner.refused
-        names = "; ".join(f"{site}, {explain_reason(reason).removesuffix('.')}" for site, reason in sorted(reasons.items()))
+        alike: dict[str, list[str]] = {}  # a reason is said once, after all whom it concerns
+        for site, reason in sorted(reasons.items()):
+            alike.setdefault(explain_reason(reason).removesuffix("."), []).append(site)
+        names = "; ".join(f"{', '.join(sites)}, {reason}" for reason, sites in alike.items())
+        has_counted = enrolled and federation.sites
+        resume = "'medfl resume' goes on with this run then, and counts as no further one." if has_counted else ""
         raise QuorumError(
             "TOO-FEW-SITES",
             f"{len(federation.sites)} of {max(expected, len(nodes))} sites can take part; {federation.quorum} are needed."
             f"{f' Missing: {names}.' if names else ''}",
-            "The sites' own logs say more; with strategy.quorum a study can ask for fewer.",
+            " ".join(filter(None, (fixes_of(reasons.values()), resume, "With strategy.quorum a study can ask for fewer."))),
         )
     return federation
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from medfl.errors import ExchangeError, QuorumError
+from medfl.errors import ExchangeError, QuorumError, code_in
 from medfl.grids.grid_wrapper import GridWrapper
 from medfl.messages import counts, records
 from medfl.messages.exchange import NO_REPLY
@@ -19,6 +19,10 @@ from medfl.runs.run_folder import Run
 from medfl.site import SITE_NAME_PATTERN
 from medfl.study import Study, StudyApp
 
+_BEYOND = "[TOO-MANY-SITES] The run has as many sites as each of them approved."
+# At a hospital, a question that it looked at its data for counts: it may do so a few times a day (`medfl.privacy.ledger`)
+COUNTED_CODES = frozenset({"NOT-ANSWERED", "SITE-TOO-SMALL", "SITE-EXCLUDED", "POLICY-PATIENTS", "JOIN-LIMIT"})
+_MIN_REST, _MAX_REST = 60.0, 7200.0  # seconds until such a hospital is asked again: twice as long each time
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two polls for answers
 
 
@@ -51,6 +55,7 @@ class SiteJoiner:
         self._pending: dict[int, str] = {}  # identifier of the message to each node that has not answered yet
         self._labels: dict[int, str] = {}
         self._reasons: dict[int, str] = {}  # the last one that was recorded of each node
+        self._rests: dict[int, tuple[float, float]] = {}  # of nodes that declined for what they hold: until when, how long
 
     def query(self, nodes: Iterable[int]) -> None:
         """Ask nodes who they are, except those whose answer is still awaited."""
@@ -80,13 +85,26 @@ class SiteJoiner:
             self._record_failure(node, NO_REPLY)
 
     def admit(self, sites: dict[int, str]) -> None:
-        """Add the sites that came since the last call, without waiting; those that were refused are asked again."""
-        self.query(node for node in self._grid.get_node_ids() if node not in sites)
+        """Add the sites that came since the last call, without waiting.
+
+        Those that were refused are asked again: at once, or after a while where a hospital has to look at its data for it.
+        """
+        now = time.monotonic()
+        resting = {node for node, (until, _) in self._rests.items() if until > now}
+        new = [node for node in self._grid.get_node_ids() if node not in sites and node not in resting]
+        beyond = {node for node in new if self._is_beyond(node, sites)}
+        for node in sorted(beyond):
+            self._record_failure(node, _BEYOND)
+        self.query(node for node in new if node not in beyond)
         self.poll(sites)
 
     def _handle_reply(self, node: int, reply: Message, sites: dict[int, str]) -> None:
         if reply.has_error():
-            self._record_failure(node, describe_error(reply.error), self._simulated_name(reply.error))
+            reason = describe_error(reply.error)
+            if self._has_enrolled and code_in(reason) in COUNTED_CODES:
+                rest = min(2 * self._rests.get(node, (0.0, _MIN_REST / 2))[1], _MAX_REST)
+                self._rests[node] = time.monotonic() + rest, rest
+            self._record_failure(node, reason, self._simulated_name(reply.error))
             return
         try:
             name, event = _parse_join_reply(reply.content, self._layout, self._run.app)
@@ -100,6 +118,11 @@ class SiteJoiner:
         ordered = sorted([*((other, sites[other]) for other in others), (node, name)], key=lambda item: item[1])
         sites.clear()
         sites.update(ordered)
+
+    def _is_beyond(self, node: int, sites: Mapping[int, str]) -> bool:
+        """Say whether a site would be one more than each site approved; it is not asked then, as a question counts there."""
+        limit = self._run.study.site_limit
+        return self._has_enrolled and limit is not None and len({*sites.values(), self._name_of_key(node)}) > limit
 
     def _is_connected(self, node: int, name: str) -> bool:
         """Return False when a node is gone, as when its site came back with a new key; two nodes of one name are an error."""

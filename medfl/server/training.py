@@ -106,7 +106,9 @@ class ArmTrainer(ABC):
             is_shared = name == SHARED
             chosen = records.to_array_record(self._series.load(name, series.best_round).arrays)
             after = self._last_round + 1  # the sites' own state is as the last scoring left it
-            answers = self._federation.evaluate(chosen, "test", self.name, after, own_folder=is_shared)
+            answers = self._federation.evaluate(
+                chosen, "test", self.name, after, own_folder=is_shared, model_round=series.best_round if is_shared else 0
+            )
             model = {"round": series.best_round} | ({} if is_shared else {"site": name})
             self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
 
@@ -150,7 +152,8 @@ class ArmTrainer(ABC):
         """Return the results of a test, by site and merged."""
         sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
         merged = metrics.merge(self._study, list(answers.values()))
-        return {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged)}
+        errors = metrics.score_errors(self._study, list(answers.values()))
+        return {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged), "errors": errors}
 
     # The loop.
 
@@ -253,12 +256,14 @@ def _check_min_patients(record: RoundRecord, min_patients: int) -> None:
 
 
 def _site_entries(record: RoundRecord) -> dict[str, dict[str, Any]]:
-    """Return for the history what became of the reply of every site, and the cases that were used and left out."""
+    """Return for the history what became of the reply of every site, its share of the weight, and the cases that were used."""
+    total = math.fsum(reply.weight for reply in record.counted)
     return {
         reply.site: {
             "status": reply.status,
             "reason": reply.reason,
             "weight": reply.weight,
+            "share": reply.weight / total if reply.status == "ok" and total else None,
             "used": reply.metrics.get(records.TRAIN_SAMPLES) if reply.status == "ok" else None,
             "excluded": reply.excluded,
             "metrics": reply.metrics,

@@ -52,13 +52,13 @@ class PresentData:
     """Data of the hospitals of a sweep as it is now; images that are new are prepared, as any run of the sweep would do."""
 
     def __init__(self) -> None:
-        self._digests: dict[int, dict[str, str]] = {}  # by site, by the seed of the study, which decides the splits
+        self._digests: dict[int, dict[str, str]] = {}  # by site, by the seed that decides the splits
 
     def matches(self, data: TrainedData, simulation: SimulatedRun) -> bool:
         """Return whether an earlier run was trained on what a planned one would be trained on."""
         if not data.hospitals:  # it was trained on nothing
             return True
-        seed = simulation.study.seed
+        seed = simulation.study.seed_of_splits
         if seed not in self._digests:
             self._digests[seed] = dict(_read_digests(simulation))
         return (

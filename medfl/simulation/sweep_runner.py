@@ -112,6 +112,16 @@ class Sweep:
         """The seeds, without repetitions."""
         return tuple(dict.fromkeys(planned.seed for planned in self.runs))
 
+    @property
+    def advice_on_splits(self) -> str:
+        """What to know where each seed divides the patients anew; empty where all runs have the same splits."""
+        if len(self.seeds) == 1 or self.study.split_seed is not None:
+            return ""
+        return (
+            "Each seed divides the patients anew, so scores differ by that as well; to keep the splits of this study, add "
+            f"--set split-seed={self.study.seed}."
+        )
+
 
 def plan_sweep(
     study: Path | StudyFile,

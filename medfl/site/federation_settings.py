@@ -23,4 +23,6 @@ class SiteFederation(Section):
     certificate: str = "site.crt"  # the site's own, signed by the federation
     approved: str = "approved"  # folder: studies that may run here
     audit: str = "audit.jsonl"  # log of every exchange
+    budget: str = "budget"  # folder: what was asked and answered, and a readable copy of all numbers that left
     port: Annotated[int, Field(ge=0, le=65535)] = 0  # of the SuperNode's own interface, on loopback only; 0: a free one
+    max_message_megabytes: Annotated[int, Field(ge=1)] = 4096  # of one message of the server: a larger one is refused

@@ -68,7 +68,7 @@ class Pacs(Section):
     )
     retries: NotNegative = 3  # further attempts, after 1, 2, 4, ... seconds
     timeout: Positive = 60  # seconds of silence after which the PACS counts as gone
-    query: PacsQuery
+    query: PacsQuery | None = None  # what `medfl data pull` asks for; not needed to send
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:

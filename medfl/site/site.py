@@ -67,6 +67,7 @@ class SiteData(Section):
     max_megapixels: Positive = 100  # size of a picture, in millions, that a header may declare
     max_megavoxels: Positive = 600  # size of a volume, likewise: 512 x 512 x 2000 and some more
     allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
+    allow_predictions: bool = False  # take segmentations that medfl predicted for labels
     burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
     converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix converts what medfl refuses; its warnings are errors
 
@@ -184,7 +185,8 @@ layout = "auto"       # auto, csv, bids, msd, nnunet, folders or dicom
 min-count = 10        # what counts fewer patients stays here; at least 5, or 0 to switch the rule off
 min-cases = 10        # usable training cases, below which this site declines
 max-excluded = 0.1    # share of cases left out, above which this site declines
-previews = false      # example images in a run folder on this machine
+keep-models = true    # the model that a study chose stays here, in the folder models: medfl site models
+previews = false      # pictures of test images, kept on this machine for 'medfl report --cases'
 
 [resources]
 device = "auto"       # auto, cpu, cuda or mps

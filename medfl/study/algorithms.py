@@ -19,7 +19,10 @@ PERSONAL_ALGORITHMS = ("fedbn", "fedper", "fedrep", "ditto", "apfl")  # algorith
 STATEFUL_ALGORITHMS = ("ditto", "apfl", "moon", "scaffold", "feddyn")  # beside those in which layers stay at the sites
 # algorithms whose model is the weighted mean of the replies
 MEAN_ALGORITHMS = ("fedavg", "fedprox", "moon", "condist", *PERSONAL_ALGORITHMS)
-_NO_COMMON_START = ("cyclic", "fedbuff")
+NO_COMMON_START = ("cyclic", "fedbuff")
+# algorithms in which a reply counts by its weight alone, anew in each round, so that `strategy.max-share` can bound it
+WEIGHT_ALGORITHMS = (*MEAN_ALGORITHMS, "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fednova")
+LOSS_ALGORITHMS = ("qfedavg", "fedcostwavg", "fedpidavg")  # whose weights come from the sites' training losses
 
 
 @dataclass(frozen=True)
@@ -249,10 +252,21 @@ def contribution_conflicts(name: str, method: str) -> Iterator[str]:
     method : {"none", "alignment", "leave-one-out", "shapley"}
         As in the table ``contribution`` of a study.
     """
-    if method != "none" and name in _NO_COMMON_START:
+    if method != "none" and name in NO_COMMON_START:
         yield f"the updates of {name!r} do not start from one model, so they cannot be compared"
     elif method in ("leave-one-out", "shapley") and name not in MEAN_ALGORITHMS:
         yield (
             f"{method!r} makes the models of fewer sites as means of their replies, and that of {name!r} is no such mean or is "
             f"not known to be one; take 'alignment', or one of {', '.join(MEAN_ALGORITHMS)}"
+        )
+
+
+def share_conflicts(name: str, arms: tuple[str, ...]) -> Iterator[str]:
+    """Yield why the share of a hospital cannot be bounded with an algorithm, or in these arms of a comparison."""
+    if "federated" not in arms:
+        yield "in the arm 'local' every hospital trains alone, and no reply has a weight to bound"
+    elif name not in WEIGHT_ALGORITHMS:
+        yield (
+            f"with {name!r} a reply does not count by its weight alone, or is not known to, so that this would bound nothing; "
+            f"take one of {', '.join(WEIGHT_ALGORITHMS)}"
         )

@@ -12,7 +12,9 @@ from medfl.schema import Levels, Number, Section, Sizes
 Norm = Literal["instance", "group", "batch"]
 
 
-class _NetworkOptions(Section):
+class NetworkOptions(Section):
+    """What all networks have."""
+
     norm: Norm = "instance"
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
@@ -21,7 +23,7 @@ class _NetworkOptions(Section):
         return (1,) * axes
 
 
-class UNet(_NetworkOptions):
+class UNet(NetworkOptions):
     """`monai.networks.nets.UNet`: residual U-Net (Kerfoot et al. 2018), the light choice for CPUs and tests."""
 
     name: Literal["unet"] = "unet"
@@ -42,7 +44,7 @@ class UNet(_NetworkOptions):
         return (math.prod(self.strides) if self.strides else 2 ** (len(self.channels) - 1),) * axes
 
 
-class BasicUNet(_NetworkOptions):
+class BasicUNet(NetworkOptions):
     """`monai.networks.nets.BasicUNet`: the U-Net of Falk et al. 2019; six feature numbers."""
 
     name: Literal["basic-unet"] = "basic-unet"
@@ -59,7 +61,7 @@ class BasicUNet(_NetworkOptions):
         return (16,) * axes
 
 
-class DynUNet(_NetworkOptions):
+class DynUNet(NetworkOptions):
     """`monai.networks.nets.DynUNet`: the network of nnU-Net (Isensee et al. 2021), without deep supervision."""
 
     name: Literal["dynunet"] = "dynunet"
@@ -88,7 +90,7 @@ class DynUNet(_NetworkOptions):
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
 
-class SegResNet(_NetworkOptions):
+class SegResNet(NetworkOptions):
     """`monai.networks.nets.SegResNet` (Myronenko 2018)."""
 
     name: Literal["segresnet"] = "segresnet"
@@ -100,7 +102,7 @@ class SegResNet(_NetworkOptions):
         return (8,) * axes
 
 
-class SwinUNETR(_NetworkOptions):
+class SwinUNETR(NetworkOptions):
     """`monai.networks.nets.SwinUNETR` (Hatamizadeh et al. 2022)."""
 
     name: Literal["swin-unetr"] = "swin-unetr"
@@ -111,7 +113,7 @@ class SwinUNETR(_NetworkOptions):
         return (32,) * axes
 
 
-class UNETR(_NetworkOptions):
+class UNETR(NetworkOptions):
     """`monai.networks.nets.UNETR` (Hatamizadeh et al. 2022)."""
 
     name: Literal["unetr"] = "unetr"
@@ -124,13 +126,13 @@ class UNETR(_NetworkOptions):
         return (16,) * axes
 
 
-class DenseNet121(_NetworkOptions):
+class DenseNet121(NetworkOptions):
     """`monai.networks.nets.DenseNet121` (Huang et al. 2017)."""
 
     name: Literal["densenet121"] = "densenet121"
 
 
-class ResNet(_NetworkOptions):
+class ResNet(NetworkOptions):
     """`monai.networks.nets.resnet10` and `resnet18`, `34`, `50` (He et al. 2016)."""
 
     name: Literal["resnet"] = "resnet"
@@ -138,14 +140,14 @@ class ResNet(_NetworkOptions):
     width: Annotated[Number, Field(gt=0, le=2)] = 1.0
 
 
-class EfficientNet(_NetworkOptions):
+class EfficientNet(NetworkOptions):
     """`monai.networks.nets.EfficientNetBN` (Tan and Le 2019), its normalisation layers replaced by `norm`."""
 
     name: Literal["efficientnet"] = "efficientnet"
     size: Literal["b0", "b1", "b2", "b3", "b4"] = "b0"
 
 
-class ViT(_NetworkOptions):
+class ViT(NetworkOptions):
     """`monai.networks.nets.ViT` (Dosovitskiy et al. 2021); it has layer norms only."""
 
     name: Literal["vit"] = "vit"
@@ -155,7 +157,7 @@ class ViT(_NetworkOptions):
     heads: Annotated[int, Field(ge=1)] = 6
 
 
-class SmallCNN(_NetworkOptions):
+class SmallCNN(NetworkOptions):
     """A stack of strided `monai.networks.blocks.ResidualUnit` and a global mean, small enough for CPUs."""
 
     name: Literal["cnn"] = "cnn"

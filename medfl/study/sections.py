@@ -1,27 +1,21 @@
-"""The tables of a study, one class each. What a key means is documented here and in `run_settings`, and nowhere else."""
+"""The tables of a study but ``task`` and ``network``, one class each; ``keys.toml`` says for users what each key means."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
-from medfl.study.image_conditions import ImageConditions
 from medfl.study.windows import Window
-from medfl.system.spelling import are_distinct, parse_whole_number
-
-Kind = Literal["segmentation", "classification"]
-Modality = Literal["MR", "CT", "XR", "US"]  # DICOM's Modality, with XR for every projection X-ray (CR, DX)
 
 LOSSES_BY_KIND = {
     "segmentation": ("dice-ce", "dice-focal", "generalized-dice"),
     "classification": ("cross-entropy", "focal"),
 }
 
-MAX_MASK_CLASSES = 256  # a mask is stored as uint8
-_MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a round
+MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a round
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -35,66 +29,6 @@ def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Arms = Annotated[Strings, AfterValidator(_check_arms)]
-
-
-def _parse_channels(value: object) -> object:
-    """Return the number of channels, or their names; a number above 1 occurs in records of older studies."""
-    if isinstance(value, str):
-        value = int(value) if value.strip().isdigit() else tuple(part.strip() for part in value.split(","))
-    if isinstance(value, int) and value < 1:
-        raise ValueError("must be at least 1")
-    if isinstance(value, tuple) and (not all(value) or len({name.casefold() for name in value}) != len(value)):
-        raise ValueError('needs a name for each channel, all of them different, for example "T1,FLAIR"')
-    return value
-
-
-Channels = Annotated[Positive | tuple[str, ...], BeforeValidator(_parse_channels)]
-
-
-class Task(Section):
-    """The task: its kind, and the classes in the order of their label values."""
-
-    kind: Kind
-    dimension: Literal[2, 3]
-    modality: Modality
-    classes: Strings  # segmentation: the first is the background; classification: the label texts
-    channels: Channels = 1  # names of the image channels (MR sequences) in order, "T1,FLAIR"; 1: a single one without a name
-    labels: Annotated[  # classification: what a number in a table is, a class of that name or its position, counted from 0
-        Literal["names", "positions"], Field(exclude_if=lambda value: value == "names")  # an older study keeps its hash
-    ] = "names"
-    select: Annotated[  # images of the modality that are meant, by DICOM headers: "BodyPartExamined=CHEST; ViewPosition=PA|AP"
-        ImageConditions, Field(exclude_if=lambda value: not value)  # likewise
-    ] = ""
-
-    @property
-    def channel_count(self) -> int:
-        """Number of image channels."""
-        return self.channels if isinstance(self.channels, int) else len(self.channels)
-
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """Names of the image channels in order; empty when they have none."""
-        return () if isinstance(self.channels, int) else self.channels
-
-    @model_validator(mode="after")
-    def _check_classes(self) -> Self:
-        if len(self.classes) < 2:
-            raise ValueError("'classes' needs at least two names, for example \"background,liver\"")
-        if not are_distinct(self.classes):
-            raise ValueError("'classes' names one class twice: case and blanks do not count, and 1 and 1.0 are one number")
-        if self.kind == "segmentation" and len(self.classes) > MAX_MASK_CLASSES:
-            limit = f"a mask holds at most {MAX_MASK_CLASSES}, the background among them"
-            raise ValueError(f"'classes' names {len(self.classes)} classes, and {limit}; leave out or join some")
-        if self.labels == "positions" and any(parse_whole_number(name) is not None for name in self.classes):
-            raise ValueError("labels = 'positions' needs 'classes' that are no numbers: a number would be a name, too")
-        if self.labels == "positions" and self.kind == "segmentation":
-            raise ValueError("labels = 'positions' is for classification: values of masks are positions as it is")
-        return self
-
-    @property
-    def foreground(self) -> tuple[str, ...]:
-        """Classes that are scored: all but the background in segmentation, all in classification."""
-        return self.classes[1:] if self.kind == "segmentation" else self.classes
 
 
 class Preprocessing(Section):
@@ -211,6 +145,12 @@ class Evaluation(Section):
     test_overlap: Annotated[Number, Field(ge=0, lt=1)] = 0.5
     surface: Literal["always", "test", "never"] = "test"  # HD95 and surface Dice
     tolerance_mm: Annotated[Number, Field(gt=0)] = 2.0  # surface Dice
+    max_loss: Annotated[  # a patient's loss counts as this at most; 0: see `Study.max_loss`
+        Number, Field(ge=0, exclude_if=lambda value: not value)  # an older study keeps its hash
+    ] = 0.0
+    max_distance: Annotated[  # mm (2-D: pixels): a patient's HD95 counts as this at most; 0: see `Study.max_distance`
+        Number, Field(ge=0, exclude_if=lambda value: not value)  # likewise
+    ] = 0.0
 
 
 class Strategy(Section):
@@ -218,8 +158,14 @@ class Strategy(Section):
 
     name: str = "fedavg"
     weights: Literal["patients", "samples", "equal"] = "patients"
+    max_share: Annotated[  # of the weight that one hospital's reply may count for; 1: no limit
+        Number, Field(gt=0, le=1, exclude_if=lambda value: value == 1.0)  # an older study keeps its hash
+    ] = 1.0
     fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0  # of the sites, each round
     sites: NotNegative = 0  # hospitals to wait for before the first round; 0: all that are enrolled
+    max_sites: Annotated[  # hospitals that a run may have where what is asked of each grows with them; 0: see `Study.max_sites`
+        NotNegative, Field(exclude_if=lambda value: not value)  # an older study keeps its hash
+    ] = 0
     quorum: NotNegative = 0  # replies that a round needs to count; 0: see `Study.quorum`
     deadline: Annotated[Number, Field(gt=0)] = 3600.0  # seconds for the replies of a round
     wait: Annotated[Number, Field(gt=0)] = 600.0  # seconds for the sites to connect
@@ -269,9 +215,9 @@ class Contribution(Section):
 
     def check_sites(self, count: int) -> None:
         """Raise ConfigError when there are too many sites for Shapley values."""
-        if self.method == "shapley" and count > _MAX_SHAPLEY_SITES:
+        if self.method == "shapley" and count > MAX_SHAPLEY_SITES:
             problem = (
-                f"'shapley' scores {2**count} models a round with {count} sites; it is for {_MAX_SHAPLEY_SITES} sites at most."
+                f"'shapley' scores {2**count} models a round with {count} sites; it is for {MAX_SHAPLEY_SITES} sites at most."
             )
             fix = "Take 'leave-one-out', which scores one model more than there are sites, or 'alignment'."
             raise ConfigError([Problem("pyproject.toml", "contribution.method", problem, fix)])

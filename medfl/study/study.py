@@ -10,20 +10,24 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from medfl.errors import ConfigError
+from medfl.errors import ConfigError, Problem
 from medfl.errors.validation import InconsistentError
 from medfl.schema import Section, read_section
 from medfl.study import network_options
 from medfl.study.algorithms import (
     ALGORITHMS,
     LOCAL_LAYERS,
+    NO_COMMON_START,
     PERSONAL_ALGORITHMS,
     STATEFUL_ALGORITHMS,
     addition_conflicts,
     contribution_conflicts,
+    share_conflicts,
 )
+from medfl.study.loss_limit import default_max_loss
 from medfl.study.sections import (
     LOSSES_BY_KIND,
+    MAX_SHAPLEY_SITES,
     Arms,
     Augmentation,
     Compression,
@@ -39,10 +43,12 @@ from medfl.study.sections import (
     Schedule,
     Splits,
     Strategy,
-    Task,
     Training,
 )
+from medfl.study.task import Task
 
+_MAX_SITES = 16  # of a study that does not say
+_MAX_DISTANCE = 100.0  # mm, of a study that does not say
 _NAME_FORM = "1 to 32 letters (a to z), digits or '-', beginning with a letter"
 
 
@@ -54,6 +60,9 @@ class Study(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$", description=_NAME_FORM)]
     seed: NotNegative = 0
+    split_seed: Annotated[  # keeps the splits while seeds change; the seed unless given
+        int | None, Field(ge=0, exclude_if=lambda value: value is None)  # an older study keeps its hash
+    ] = None
     rounds: Positive
     arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), or both
     task: Task
@@ -119,6 +128,11 @@ class Study(Section):
             yield f"loss.class-weights: needs 'balanced' or {len(self.task.classes)} positive numbers"
 
     def _stack_problems(self) -> Iterator[str]:
+        wanted = max(self.strategy.sites, self.strategy.quorum)
+        if 0 < self.strategy.max_sites < wanted:
+            yield f"strategy.max-sites: a run needs {wanted} hospitals, and this lets it have {self.strategy.max_sites}"
+        if self.strategy.max_share < 1:
+            yield from (f"strategy.max-share: {reason}" for reason in share_conflicts(self.strategy.name, self.arms))
         known = ALGORITHMS.get(self.strategy.name)
         if known:
             try:
@@ -162,6 +176,11 @@ class Study(Section):
             yield f"augmentation.flip: axes run from 0 to {task.dimension - 1}"
 
     @property
+    def seed_of_splits(self) -> int:
+        """The seed by which patients are divided, also among simulated hospitals: `split_seed`, or the seed of the study."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
     def local_layers(self) -> tuple[str, ...]:
         """Kinds of layers that stay at the sites: "norm", "head", both or none."""
         return LOCAL_LAYERS.get(self.strategy.name, self.personal.layers)
@@ -181,6 +200,44 @@ class Study(Section):
     def min_quorum(self) -> int:
         """Lowest quorum that is possible under what a hospital approves; who is enrolled only the server says."""
         return self.quorum(enrolled=0)
+
+    @property
+    def max_sites(self) -> int:
+        """Most hospitals that a run may have, for which a hospital is asked to score further models."""
+        return self.strategy.max_sites or max(self.strategy.sites, _MAX_SITES)
+
+    @property
+    def site_limit(self) -> int | None:
+        """Hospitals that a run may have at most; None where no hospital is asked more because there are others."""
+        method = self.contribution.method if "federated" in self.arms else "none"
+        if method == "shapley":
+            return min(self.max_sites, MAX_SHAPLEY_SITES)
+        return self.max_sites if method == "leave-one-out" or "local" in self.arms else None
+
+    def check_sites(self, count: int) -> None:
+        """Raise ConfigError when a federation has more hospitals than a hospital that approves this study reads of."""
+        limit = self.site_limit
+        if limit is None or count <= limit:
+            return
+        self.contribution.check_sites(count)
+        problem = f"{count} hospitals take part, and the study is approved for {limit}: with each more, all score more models."
+        fix = f"Write max-sites = {count} in the table 'strategy' and have the study approved again, or ask fewer with 'sites'."
+        raise ConfigError([Problem("pyproject.toml", "strategy.max-sites", problem, fix)])
+
+    @property
+    def max_loss(self) -> float:
+        """Largest loss that a patient counts with; see `medfl.study.loss_limit` for a study that does not say."""
+        return self.evaluation.max_loss or default_max_loss(self.loss, self.task.classes)
+
+    @property
+    def max_distance(self) -> float:
+        """Largest 95th percentile of the Hausdorff distance that a patient counts with, mm (2-D: pixels)."""
+        return self.evaluation.max_distance or _MAX_DISTANCE
+
+    @property
+    def has_common_start(self) -> bool:
+        """Whether all sites train the model of the last round, which their replies score as well."""
+        return self.strategy.name not in NO_COMMON_START
 
     @property
     def keeps_site_state(self) -> bool:

@@ -12,6 +12,8 @@ from medfl.errors.validation import suggest_key
 from medfl.schema import read_section
 from medfl.study.installed_strategies import strategy_problems
 from medfl.study.moved_keys import follow_moved_keys, split_moved_keys
+from medfl.study.not_offered import say_what_is_not_offered
+from medfl.study.plain_names import name_problems
 from medfl.study.run_settings import Server, Simulation
 from medfl.study.study import Study
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile, app_problems, flatten, read_study_file
@@ -95,7 +97,8 @@ def read_recorded_study(folder: Path) -> tuple[Study, bool]:
     file = read_study_file(folder)
     followed = file.document_with(follow_moved_keys(file.app["config"]))
     is_current = followed == file.document
-    return read_study(file if is_current else replace(file, document=followed)), is_current
+    recorded = file if is_current else replace(file, document=followed)
+    return _read(recorded, None, lambda name: (), check_names=False)[0].study, is_current
 
 
 def app_from_run_config(run_config: Mapping[str, Scalar]) -> StudyApp:
@@ -111,7 +114,10 @@ def app_from_run_config(run_config: Mapping[str, Scalar]) -> StudyApp:
     nested: dict[str, Any] = {}
     for key, value in run_config.items():
         _set_nested(nested, key, value)
-    return _validate(nested, run_config, "run configuration")
+    app = _validate(nested, run_config, "run configuration")
+    if problems := name_problems(app.study.task, "run configuration"):
+        raise ConfigError(problems)
+    return app
 
 
 def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
@@ -120,7 +126,11 @@ def study_from_run_config(run_config: Mapping[str, Scalar]) -> Study:
 
 
 def _read(
-    source: Path | StudyFile, overrides: Mapping[str, Scalar] | None, check_strategy: Callable[[object], tuple[Problem, ...]]
+    source: Path | StudyFile,
+    overrides: Mapping[str, Scalar] | None,
+    check_strategy: Callable[[object], tuple[Problem, ...]],
+    *,
+    check_names: bool = True,
 ) -> tuple[StudyApp, dict[str, Scalar]]:
     file = source if isinstance(source, StudyFile) else read_study_file(source)
     values = dict(file.app["config"])
@@ -129,6 +139,8 @@ def _read(
     run_config = flatten(values)
     problems = [*app_problems(file, values), *check_strategy(run_config.get("strategy.name", "fedavg"))]
     app = _collect(problems, lambda: _validate(values, run_config, STUDY_FILE))
+    if app and check_names:
+        problems += name_problems(app.study.task, STUDY_FILE)
     if app is None or problems:
         raise ConfigError(problems)
     return app, run_config
@@ -162,7 +174,7 @@ def _read_tables(values: Mapping[str, Any], file: str) -> StudyApp:
         )
         problems.append(Problem(file, "task.channels", what, 'Name them in order, for example channels = "T1,FLAIR".'))
     if study is None or simulated is None or served is None or problems:
-        raise ConfigError(problems)
+        raise ConfigError([say_what_is_not_offered(problem, values) for problem in problems])
     return StudyApp(study, simulated, served)
 
 

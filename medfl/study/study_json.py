@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +60,24 @@ def study_from_json(values: Mapping[str, Any]) -> Study:
         When the values are not a study.
     """
     return app_from_json({"study": values}).study
+
+
+def hash_recorded_study(values: Mapping[str, Any]) -> str:
+    """Return `Study.approved_hash` as it was when the record was written, whatever keys later versions have.
+
+    Parameters
+    ----------
+    values : mapping
+        Table ``study`` of a record.
+    """
+    return hashlib.sha256(json.dumps(_to_field_names(values), sort_keys=True).encode()).hexdigest()
+
+
+def _to_field_names(value: Any) -> Any:
+    """Spell the keys of tables as the fields of `Study` are."""
+    if isinstance(value, Mapping):
+        return {str(key).replace("-", "_"): _to_field_names(item) for key, item in value.items()}
+    return [_to_field_names(item) for item in value] if isinstance(value, list) else value
 
 
 def _to_scalar(value: Any) -> Scalar:

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,17 @@ def translate_file_errors() -> Iterator[None]:
             raise
 
 
-def write_file(path: Path, content: bytes, *, private: bool = False, durable: bool = True, replace: bool = True) -> None:
+def write_file(
+    path: Path, content: bytes | Sequence[bytes], *, private: bool = False, durable: bool = True, replace: bool = True
+) -> None:
     """Write a whole file: a reader sees the old content or the new one. Several processes may write the same file at once.
 
     Parameters
     ----------
     path : Path
         The file, in a folder that exists.
-    content : bytes
-        All of its content.
+    content : bytes or sequence of bytes
+        All of its content; parts are written one after the other, and not copied together.
     private : bool
         Let only the owner read it, from its first moment (mode 0600).
     durable : bool
@@ -154,6 +156,16 @@ def write_json(path: Path, values: object) -> None:
     write_file(path, json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let only the owner read what this process and those that it starts make from now on, until the end of the block."""
+    mask = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+
+
 def read_json(path: str | Path) -> dict[str, Any] | None:
     """Return the object that a JSON file holds, or None when the file is missing or damaged."""
     try:
@@ -184,6 +196,12 @@ def commit(path: Path) -> None:
     """Rename a file that `write_temporary` wrote to its own name, replacing an older one."""
     temporary_path(path).replace(path)
     sync_folder(path.parent)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for its owner alone; of these, mkdir would let others read some."""
+    for each in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -264,9 +282,9 @@ def _remove_abandoned(path: Path) -> None:
                 left.unlink()
 
 
-def _write_new(path: Path, content: bytes, private: bool, durable: bool) -> None:
+def _write_new(path: Path, content: bytes | Sequence[bytes], private: bool, durable: bool) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb") as file:
-        file.write(content)
+        file.writelines((content,) if isinstance(content, bytes) else content)
         if durable:
             file.flush()
             os.fsync(file.fileno())

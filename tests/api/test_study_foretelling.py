@@ -41,6 +41,14 @@ def test_a_study_is_checked_without_torch_where_its_network_need_not_be_built() 
     assert done.returncode == 0, done.stderr
 
 
+def test_it_is_foretold_that_a_federation_of_as_many_hospitals_could_not_run_the_study(
+    nodule_study: Path, nodule_hospitals: Path
+) -> None:
+    study = medfl.open_study(nodule_study).change(arms="federated,local", strategy={"max-sites": 2})
+    (sentence,) = study.check(nodule_hospitals).foretell()
+    assert sentence.startswith("A federation would refuse the study. strategy.max-sites: 3 hospitals take part, and ")
+
+
 def test_what_the_policies_of_sites_refuse_and_hide_is_foretold(nodule_study: Path, nodule_hospitals: Path) -> None:
     policies = {
         "hospital-1": 'min-count = 5\ntasks = "segmentation"',

@@ -51,8 +51,8 @@ def fill(folder: Path, patients: int, classes: int = 2, shape: tuple[int, ...] =
     """Make a hospital with one folder a patient."""
     (folder / "data").mkdir(parents=True)
     for number in range(patients):
-        save(folder / "data" / f"DOE_{number}" / "image.nii.gz", image_of(number, shape))
-        save(folder / "data" / f"DOE_{number}" / "label.nii.gz", mask_of(shape, classes))
+        save(folder / "data" / f"Doe_{number}" / "image.nii.gz", image_of(number, shape))
+        save(folder / "data" / f"Doe_{number}" / "label.nii.gz", mask_of(shape, classes))
     (folder / "site.toml").write_text(
         f'name = "{folder.name}"\n[data]\nroot = "data"\n[policy]\nmin-count = 0\nmin-cases = 1\nmax-excluded = 0.5\n'
     )
@@ -81,7 +81,7 @@ def check_words(problem: Finding | MedflError, tmp_path: Path) -> None:
     assert problem.what.endswith((".", ")."))
     assert problem.fix.endswith(".")
     assert "Nothing to do" not in problem.fix
-    for word in (str(tmp_path), "DOE", ".nii", "/data"):
+    for word in (str(tmp_path), "Doe", ".nii", "/data"):
         assert word not in str(problem)
 
 

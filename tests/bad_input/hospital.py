@@ -25,7 +25,7 @@ from medfl.study import Study, study_from_run_config
 
 SHAPE = (12, 10, 10)  # X, Y, Z
 STEP = 2.5  # mm between slices
-SECRETS = ("DOE", "JANE", "ZQXCAN", "19600101", "1.2.826", "/data", ".nii", ".dcm", ".png")
+SECRETS = ("Doe", "Jane", "ZQXCAN", "19600101", "1.2.826", "/data", ".nii", ".dcm", ".png")
 
 
 def study_of(kind: str, modality: str = "CT", dimension: int = 3, **more: Any) -> Study:
@@ -58,7 +58,7 @@ class Hospital:
 
     def place(self, name: str) -> Path:
         """Return a folder for one patient, whose name must never appear in a message."""
-        folder = self.data / f"DOE_JANE_{name}"
+        folder = self.data / f"Doe_Jane_{name}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -66,7 +66,7 @@ class Hospital:
         """Write a row of the index."""
         label_name = str(label.relative_to(self.data)) if isinstance(label, Path) else label
         name = str(image.relative_to(self.data))
-        self.rows.append({"image": name, "label": label_name, "patient": patient or f"DOE {len(self.rows)}"} | more)
+        self.rows.append({"image": name, "label": label_name, "patient": patient or f"Doe {len(self.rows)}"} | more)
 
     def series(
         self,
@@ -133,7 +133,7 @@ def _slice(uids: Sequence[str], place: float, drift: float, name: str) -> FileDa
     ds = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = uids
-    ds.PatientID, ds.PatientName, ds.PatientBirthDate = f"DOE-{name}", "DOE^JANE", "19600101"
+    ds.PatientID, ds.PatientName, ds.PatientBirthDate = f"Doe-{name}", "Doe^Jane", "19600101"
     ds.Modality, ds.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.ImagePositionPatient = [0.0, round(drift, 6), place]
     ds.ImageOrientationPatient, ds.PixelSpacing, ds.SliceThickness = [1, 0, 0, 0, 1, 0], [1.5, 1.25], 9

@@ -54,7 +54,7 @@ def test_a_bad_case_is_left_out_with_its_code_and_harms_no_other(what: str, stud
     folder = fill(tmp_path / "north", 5)
     clean = bits(prepare(site_of(folder, "clean"), study))
     spoil, code = BAD[what]
-    patient = folder / "data" / "DOE_3"
+    patient = folder / "data" / "Doe_3"
     shutil.copytree(patient, tmp_path / "good")
     spoil(patient)
     for _ in range(2):  # the second start takes it from the store

@@ -98,11 +98,11 @@ def test_a_case_with_a_bad_mask_is_left_out_with_its_code_and_a_remedy(what: str
 def test_19_missing_labels_are_counted_in_one_line(hospital: Hospital) -> None:
     for number in range(3):
         hospital.nifti(str(number), image_of(number), mask_of())
-    (hospital.data / "DOE_JANE_0" / "label.nii.gz").unlink()
-    (hospital.data / "DOE_JANE_1" / "label.nii.gz").unlink()
+    (hospital.data / "Doe_Jane_0" / "label.nii.gz").unlink()
+    (hospital.data / "Doe_Jane_1" / "label.nii.gz").unlink()
     text = " ".join(str(finding) for finding in hospital.prepared(CT).findings)
     assert "LBL-MISSING" in text
-    assert "DOE" not in text
+    assert "Doe" not in text
 
 
 def test_18_a_true_negative_may_be_stated(hospital: Hospital) -> None:

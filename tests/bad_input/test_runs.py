@@ -24,7 +24,7 @@ def test_hospitals_of_every_kind_in_one_run(study_folder: Path, tmp_path: Path) 
     fill(hospitals / "empty", 0)
     fill(hospitals / "lone", 1)
     fill(hospitals / "lacking", 4, classes=1)
-    cut(fill(hospitals / "rough", 4) / "data" / "DOE_1" / "image.nii.gz")
+    cut(fill(hospitals / "rough", 4) / "data" / "Doe_1" / "image.nii.gz")
     for patient in sorted((fill(hospitals / "bad", 4) / "data").iterdir())[:3]:
         cut(patient / "label.nii.gz")
     simulation = plan_simulation(study_folder, [hospitals], tmp_path / "runs", {"strategy.quorum": 4})

@@ -28,7 +28,7 @@ def test_22_a_patient_in_two_splits(hospital: Hospital) -> None:
     for row, split in zip(hospital.rows, ("train", "train", "test", "train"), strict=True):
         row["split"] = split
     for row in hospital.rows[:3]:
-        row["patient"] = "DOE JANE"
+        row["patient"] = "Doe Jane"
     prepared = prepare_cases(hospital.site(policy={"max_excluded": 1.0}), CT)
     assert len(prepared.cases) == 1
     words = [r"1 patient\(s\)", "in more than one split", "One patient must be in one split", "remove the column 'split'"]
@@ -40,8 +40,8 @@ def test_22_a_patient_in_two_splits(hospital: Hospital) -> None:
 
 def test_23_one_patient_id_for_all(hospital: Hospital) -> None:
     for name in ("a", "b", "c"):
-        hospital.series(name, lambda k, ds: setattr(ds, "PatientID", "DOE"), listed=False)
-    (hospital.data / "index.csv").write_text("patient,label\nDOE,well\n")
+        hospital.series(name, lambda k, ds: setattr(ds, "PatientID", "Doe"), listed=False)
+    (hospital.data / "index.csv").write_text("patient,label\nDoe,well\n")
     with pytest.raises(DataError) as caught:
         prepare_cases(hospital.site(layout="dicom"), CT)
     words = ["3 studies share one PatientID", "cannot be kept apart", "pseudonymous ID for each patient", "index"]
@@ -64,7 +64,7 @@ def test_24_too_few_cases(hospital: Hospital) -> None:
 
 def test_24_too_many_left_out(hospital: Hospital) -> None:
     fill(hospital, 3)
-    next((hospital.data / "DOE_JANE_0").iterdir()).write_bytes(b"")
+    next((hospital.data / "Doe_Jane_0").iterdir()).write_bytes(b"")
     with pytest.raises(DataError) as caught:
         prepare(hospital.site(policy={"max_excluded": 0.1}), CT)
     check_problem(
@@ -77,7 +77,7 @@ def test_25_prepared_data_of_another_plan_or_of_other_files(hospital: Hospital) 
     site = hospital.site()
     prepare_cases(site, CT)
     get_cache_status(site, CT).require_current()
-    save(next((hospital.data / "DOE_JANE_1").iterdir()), image_of(9))
+    save(next((hospital.data / "Doe_Jane_1").iterdir()), image_of(9))
     with pytest.raises(DataError) as caught:
         get_cache_status(site, CT).require_current()
     check_problem(caught.value, "STORE-STALE", [r"source files of 1 case\(s\) have changed", "Run 'medfl data prepare' again"])
@@ -90,7 +90,7 @@ def test_25_nothing_stale_is_used(hospital: Hospital) -> None:
     fill(hospital, 3)
     site = hospital.site()
     first = {case.name: case.image.tobytes() for case in prepare_cases(site, CT).cases}
-    save(next((hospital.data / "DOE_JANE_1").iterdir()), image_of(9))
+    save(next((hospital.data / "Doe_Jane_1").iterdir()), image_of(9))
     second = {case.name: case.image.tobytes() for case in prepare_cases(site, CT).cases}
     assert sum(first[name] != second[name] for name in first) == 1
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
+from medfl.privacy.ledger import Ledger
+from medfl.privacy.questions import Item, Question
 from medfl.site import init_site
+from medfl.study import read_study
 
 
 @pytest.fixture
@@ -22,8 +26,8 @@ def medfl(*words: object, answer: str = "") -> Result:
     return CliRunner().invoke(app, [str(word) for word in words], input=answer)
 
 
-def listed(site: Path) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(medfl("site", "approvals", "--site", site, "--json").stdout)
+def listed(site: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(medfl("site", "approvals", "--site", site, "--json").stdout)
     return found
 
 
@@ -53,6 +57,14 @@ def test_a_study_against_the_policy_is_not_approved_even_with_yes(nodule_study: 
     assert listed(site) == []
 
 
+def test_what_keeps_the_data_from_being_used_is_said_before_the_question(nodule_study: Path, site: Path) -> None:
+    (site / "index.csv").write_text("image,label\none.png,clear\n")
+    done = medfl("site", "approve", nodule_study, "--site", site, answer="n\n")
+    before, question, _ = done.stdout.partition("May this study run")
+    assert question
+    assert "[INDEX-COLUMN]" in before
+
+
 def test_a_damaged_approval_is_named_beside_the_good_ones(nodule_study: Path, site: Path) -> None:
     assert medfl("site", "approve", nodule_study, "--site", site, "--yes").exit_code == 0
     (site / "approved" / "someone.json").write_text("{}")
@@ -60,3 +72,32 @@ def test_a_damaged_approval_is_named_beside_the_good_ones(nodule_study: Path, si
     assert done.exit_code == 1
     assert "nodule" in done.stdout
     assert "someone.json" in done.stderr
+
+
+def test_the_sum_of_what_a_study_can_learn_is_read_before_it_is_approved(nodule_study: Path, site: Path) -> None:
+    once = medfl("site", "approve", nodule_study, "--site", site, "--dry-run", "--runs", 1)
+    assert "scores and codes: at most" in once.stdout
+    assert "yours could not be counted" in once.stdout  # the site has no images
+    assert "2 trained models in a run" in once.stdout
+    assert "up to 3 times?" in medfl("site", "approve", nodule_study, "--site", site, answer="n\n").stdout
+    assert "up to once?" in medfl("site", "approve", nodule_study, "--site", site, "--runs", 1, answer="n\n").stdout
+
+
+def test_a_study_that_asks_more_than_the_policy_allows_is_not_approved(nodule_study: Path, site: Path) -> None:
+    text = (site / "site.toml").read_text()
+    (site / "site.toml").write_text(text.replace("[policy]", "[policy]\nmax-questions = 4"))
+    refused = medfl("site", "approve", nodule_study, "--site", site, "--yes")
+    assert refused.exit_code == 1
+    assert "asks up to 5 questions in a run; at most 4" in refused.stdout
+
+
+def test_runs_that_are_left_are_listed_and_withdrawing_does_not_give_them_back(nodule_study: Path, site: Path) -> None:
+    assert medfl("site", "approve", nodule_study, "--site", site, "--yes", "--runs", 2).exit_code == 0
+    study_hash = listed(site)[0]["hash"]
+    ledger, study = Ledger(site / "budget"), read_study(nodule_study)
+    ledger.reserve(study_hash, Question(Item("federated", "train", 1), "first", "aa", 1), study)
+    assert [(each["runs-left"], each["runs-allowed"]) for each in listed(site)] == [(1, 2)]
+    assert medfl("site", "withdraw", "nodule", "--site", site, "--yes").exit_code == 0
+    again = medfl("site", "approve", nodule_study, "--site", site, "--yes")
+    assert "1 of 2 runs began already" in again.stdout
+    assert [each["runs-left"] for each in listed(site)] == [1]

@@ -79,7 +79,9 @@ def test_a_run_is_listed_and_its_report_can_be_written_again(
     outcome = json.loads(done.stdout)
     report = Path(outcome["report"])
     assert report.is_file()
-    assert [type(headline["value"]) for headline in outcome["headlines"]] == [float, float, int]
+    score, rounds, patients = [headline["value"] for headline in outcome["headlines"]]
+    assert score is None, "scores of so few test patients, told in bins, leave any AUROC possible"
+    assert (rounds, patients) == (2, 24)
     (listed,) = json.loads(medfl("runs", "--json", folder=tmp_path).stdout)
     assert listed["status"] == "completed"
     report.unlink()

@@ -108,7 +108,7 @@ def test_whois_knows_what_was_left_out_and_forgets_what_is_gone(hospital: Path, 
     gone = [run("whois", case.name, hospital).exception for case in before[1:] if case.name not in left]
     assert gone
     assert all(isinstance(error, DataError) and error.code == "WHOIS-UNKNOWN" for error in gone)
-    assert run("whois", "DOE", hospital).exit_code == 2
+    assert run("whois", "Doe", hospital).exit_code == 2
 
 
 def test_whois_knows_what_reading_the_pixels_showed(hospital: Path, nodule_study: Path) -> None:

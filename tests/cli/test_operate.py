@@ -22,6 +22,7 @@ from medfl.cli import operate
 from medfl.cli.app import main
 from medfl.deploy import control, superlink
 from medfl.deploy.federation_folder import FederationFolder
+from medfl.errors import fixes_of, safe_sentence
 from medfl.runs.run_folder import Run
 from medfl.study import read_app
 from tests.deploy.local_server import make_federation
@@ -262,6 +263,46 @@ def test_a_run_that_no_hospital_has_approved_is_not_to_be_resumed(medfl: Medfl, 
     said = medfl("run", nodule_study).err
     assert "approves with `medfl site approve`" in said
     assert "resume" not in said
+
+
+def test_a_run_that_a_hospital_has_counted_is_resumed_and_not_started_anew(
+    medfl: Medfl, flower: Flower, nodule_study: Path
+) -> None:
+    def decline(run: Run) -> None:
+        run.history.append({"event": "failed", "site": "north", "during": "join", "reason": safe_sentence("NOT-ANSWERED")})
+        flower.end("failed", "[TOO-FEW-SITES] 0 of 1 sites can take part.")(run)
+
+    flower.plot = decline
+    said = medfl("run", nodule_study).err
+    assert "Ask the hospital" in said
+    assert "Then go on with this run, which these hospitals know: medfl resume " in " ".join(said.split())
+
+
+def test_what_to_do_about_a_failed_run_is_said_once(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:
+    def decline(run: Run) -> None:
+        reason = safe_sentence("NOT-ANSWERED")
+        run.history.append({"event": "failed", "site": "north", "during": "join", "reason": reason})
+        flower.end("failed", f"[TOO-FEW-SITES] 0 of 1 sites can take part. {fixes_of([reason])}")(run)
+
+    flower.plot = decline
+    said = " ".join(medfl("run", nodule_study).err.split())
+    error = said.rpartition("RUN-FAILED")[2]
+    assert error.count("Ask the hospital") == 1
+    assert "After that, go on with this run, which these hospitals know: medfl resume " in said
+
+
+def test_a_run_that_could_not_begin_is_resumed_when_the_missing_hospital_is_there(
+    medfl: Medfl, flower: Flower, nodule_study: Path
+) -> None:
+    def miss_one(run: Run) -> None:
+        run.history.append({"event": "joined", "site": "north", "train": 12})
+        run.history.append({"event": "absent", "site": "south", "during": "join", "reason": "[NOT-CONNECTED]"})
+        flower.end("failed", "[TOO-FEW-SITES] 1 of 2 sites can take part.")(run)
+
+    flower.plot = miss_one
+    said = " ".join(medfl("run", nodule_study).err.split())
+    assert "When they are there, go on with it: medfl resume " in said
+    assert "complete round" not in said
 
 
 def test_a_run_is_stopped_once_and_it_is_said_how_it_goes_on(medfl: Medfl, flower: Flower, nodule_study: Path) -> None:

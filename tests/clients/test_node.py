@@ -10,54 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from medfl import client_app, metrics
-from medfl.clients import node_cache, session
-from medfl.clients.initial_model import build_initial_model
+from medfl.clients import answering, node_cache, session
 from medfl.errors import safe_sentence
 from medfl.flower import compat
 from medfl.messages import records
 from medfl.study import Study, read_run_config, study_from_run_config
+from tests.clients.real_node import Node
 
 JOIN, FINGERPRINT, TRAIN, EVALUATE = records.JOIN, records.FINGERPRINT, MessageType.TRAIN, MessageType.EVALUATE
 KINDS = [JOIN, FINGERPRINT, TRAIN, EVALUATE]
-PLAIN = {records.ROUND: 1, records.RUN: "run-1", records.EXCHANGE: "x1", records.SPLIT: "validation"}
-
-
-class Node:
-    """A node with one hospital, asked through the ClientApp as a server asks it."""
-
-    def __init__(self, site_file: Path, study: Path) -> None:
-        self.site_file, self.run_config = site_file, read_run_config(study)
-        self.model = build_initial_model(study_from_run_config(self.run_config))
-
-    def ask(self, kind: str, *, model: ArrayRecord | None = None, without: str = "", **config: Any) -> Message:
-        values = PLAIN | {key.replace("_", "-"): value for key, value in config.items()}
-        values.pop(without, None)
-        compat.identify_process(7, compat.SERVER_NODE_ID)
-        content = RecordDict({records.ARRAYS: self.model if model is None else model, records.CONFIG: ConfigRecord(values)})
-        message = Message(content, dst_node_id=5, message_type=kind)
-        compat.assign_message_id(message)
-        compat.identify_process(7, 5)
-        return client_app.app(message, Context(7, 5, {"site": str(self.site_file)}, RecordDict(), dict(self.run_config)))
-
-    def numbers(self, kind: str, **config: Any) -> dict[str, Any]:
-        return dict(self.ask(kind, **config).content.metric_records[records.METRICS])
-
-    def info(self, kind: str, **config: Any) -> dict[str, Any]:
-        return dict(self.ask(kind, **config).content.config_records[records.SITE])
-
-    def reason(self, kind: str, **config: Any) -> str:
-        return str(self.ask(kind, **config).error.reason)
-
-    def edit_site(self, old: str, new: str) -> None:
-        self.site_file.write_text(self.site_file.read_text().replace(old, new, 1))
 
 
 @pytest.fixture
-def node(nodule_study: Path, nodule_hospitals: Path) -> Node:
-    return Node(nodule_hospitals / "hospital-1" / "site.toml", nodule_study)
+def node(nodule_study: Path, nodule_hospitals: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Return a node that computes each answer anew: what of it leaves a hospital, and how often, is tested with `answering`."""
+    monkeypatch.setattr(answering, "answer", lambda handle, message, context: handle(message, context, None))
+    return Node.of_study(nodule_hospitals / "hospital-1" / "site.toml", nodule_study)
 
 
 @pytest.fixture
@@ -158,10 +129,10 @@ def test_a_fingerprint_of_classified_images_is_refused(node: Node) -> None:
         (EVALUATE, {"split": "train"}, "SPLIT-UNKNOWN"),
         (TRAIN, {"arm": "local"}, "ARM-FOREIGN"),
         (EVALUATE, {"arm": "../local"}, "ARM-FOREIGN"),
-        (TRAIN, {"server_round": 3}, "POLICY-ROUNDS"),
-        (TRAIN, {"server_round": 0}, "POLICY-ROUNDS"),
-        (EVALUATE, {"server_round": 3}, "POLICY-ROUNDS"),
-        (EVALUATE, {"split": "test", "server_round": 4}, "POLICY-ROUNDS"),
+        (TRAIN, {"server_round": 3}, "QUESTION-UNKNOWN"),
+        (TRAIN, {"server_round": 0}, "QUESTION-UNKNOWN"),
+        (EVALUATE, {"server_round": 3}, "QUESTION-UNKNOWN"),
+        (EVALUATE, {"split": "test", "server_round": 4}, "QUESTION-UNKNOWN"),
         (TRAIN, {"server_round": 1.0}, "CONFIG-TYPE"),
         (TRAIN, {"without": records.ROUND}, "CONFIG-TYPE"),
         (TRAIN, {"run": "../../run"}, "RUN-NAME"),

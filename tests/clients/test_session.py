@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from medfl.data.cases import Case
 from medfl.data.store.prepared_data import PreparedCase, PreparedData, ReferenceMask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages import records
+from medfl.runs.case_table import read_case_table
 from medfl.site import Policy
 from tests.clients.conftest import NO_STATE
 
@@ -170,7 +172,8 @@ def test_the_sites_folder_holds_scores_by_pseudonym_and_examples_if_allowed(make
     net = build_network(study)
     arrays = get_arrays(net)
     session.evaluate(study, site, organs(), net, arrays, "test", session.OwnResults(tmp_path / "a", previews=2))
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["test.json"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["cases.csv", "test.json"]
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a").iterdir()} == {0o600}
     details = json.loads((tmp_path / "a" / "test.json").read_text())
     assert set(details["patients"]) == {f"pat-{k:016d}" for k in (8, 9)}
     assert set(details["patients"]["pat-0000000000000008"]["classes"]["organ"]) == {
@@ -183,6 +186,22 @@ def test_the_sites_folder_holds_scores_by_pseudonym_and_examples_if_allowed(make
     open_site = site.model_copy(update={"policy": Policy(previews=True)})
     session.evaluate(study, open_site, organs(), net, arrays, "test", session.OwnResults(tmp_path / "b", previews=2))
     assert sorted(p.name for p in (tmp_path / "b" / "previews").iterdir()) == ["preview-1.npz", "preview-2.npz"]
+    table = read_case_table(tmp_path / "b" / "cases.csv")
+    assert {p.stem for p in (tmp_path / "b" / "case-pictures").iterdir()} == {result.case for result in table.results}
+
+
+def test_the_table_of_cases_agrees_with_the_scores_of_the_patients(make_study, site, organs, tmp_path: Path) -> None:
+    study = make_study()
+    net = build_network(study)
+    session.evaluate(study, site, organs(), net, get_arrays(net), "test", session.OwnResults(tmp_path, previews=0))
+    patients = json.loads((tmp_path / "test.json").read_text())["patients"]
+    results = read_case_table(tmp_path / "cases.csv").results
+    assert {result.patient for result in results} == set(patients)
+    for result in results:  # one image a patient
+        of_patient, organ = patients[result.patient]["classes"]["organ"], result.structures["organ"]
+        assert organ.dice == pytest.approx(of_patient["dice"], abs=1e-6)
+        assert (organ.flag == "missed") == of_patient["missed"]
+        assert organ.true > 0
 
 
 def test_the_sites_folder_of_a_classification_holds_probabilities(make_study, site, findings, tmp_path: Path) -> None:
@@ -192,6 +211,9 @@ def test_the_sites_folder_of_a_classification_holds_probabilities(make_study, si
     details = json.loads((tmp_path / "test.json").read_text())["patients"]["pat-0000000000000016"]
     assert details[0]["truth"] == "no"
     assert sum(details[0]["probabilities"].values()) == pytest.approx(1.0)
+    results = read_case_table(tmp_path / "cases.csv").results
+    assert {result.truth for result in results} == {"no", "yes"}
+    assert all(sum(result.probabilities.values()) == pytest.approx(1.0, abs=1e-5) for result in results)
 
 
 def test_test_split_is_scored_on_the_grid_of_the_source(make_study, site) -> None:

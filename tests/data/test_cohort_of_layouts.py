@@ -93,15 +93,15 @@ def test_links_of_a_bids_data_set_that_lead_nowhere_are_findings(
 
 def test_one_folder_a_patient(tmp_path: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
     root = tmp_path / "data"
-    for name in ("DOE_1", "DOE_2"):
+    for name in ("Doe_1", "Doe_2"):
         save_nifti(root / name / "image.nii.gz", BOX)
         save_nifti(root / name / "label.nii.gz", MASK)
-    save_nifti(root / "DOE_3" / "t1.nii.gz", BOX)
-    save_nifti(root / "DOE_4" / "image.nii.gz", BOX)
+    save_nifti(root / "Doe_3" / "t1.nii.gz", BOX)
+    save_nifti(root / "Doe_4" / "image.nii.gz", BOX)
     cohort = read_cohort(make_site(root), make_study())
     assert len(cohort.cases) == 2
     assert codes(cohort) == {"IMG-MISSING": 1, "LBL-MISSING": 1}
-    assert not any("DOE" in str(finding) for finding in cohort.findings)
+    assert not any("Doe" in str(finding) for finding in cohort.findings)
 
 
 def test_dicom_tree_keeps_patients_apart_by_their_id(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from medfl.data.classes import values_to_classes
 from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti_mask
-from medfl.data.predictions import resample_to_source, write_nifti
-from medfl.data.volume import Volume
+from medfl.data.predictions import write_nifti
+from medfl.data.source_grid import SourceGrid
 from medfl.errors import ConfigError, DataError
 
 CLASSES = np.arange(24).reshape(4, 3, 2) % 3  # 0, 1 and 2 in turn
@@ -144,13 +144,11 @@ def test_a_study_has_as_many_classes_as_a_mask_tells_apart(make_study: Any, make
 
 
 def test_predictions_that_a_file_of_uint8_cannot_hold_are_refused(tmp_path: Path) -> None:
-    image = Volume(np.zeros((1, 2, 2, 2), dtype=np.float32))
+    image = SourceGrid((2, 2, 2), np.eye(4))
     for value in (256, -1):
         mask: NDArray[Any] = np.full((2, 2, 2), value, dtype=np.int16)
         with pytest.raises(DataError, match=r"PRED-GRID.*0 to 255"):
             write_nifti(mask, image, tmp_path / "p.nii")
-        with pytest.raises(DataError, match=r"PRED-GRID.*0 to 255"):
-            resample_to_source(mask, np.eye(4), image)
     with pytest.raises(DataError, match="PRED-GRID"):
         write_nifti(np.full((2, 2, 2), 0.5), image, tmp_path / "p.nii")
     write_nifti(np.full((2, 2, 2), 255, dtype=np.int16), image, tmp_path / "p.nii")

@@ -8,18 +8,22 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from medfl.data.cases import Source
 from medfl.data.dicom.references import read_references
 from medfl.data.dicom.seg import read_seg
 from medfl.data.dicom.series import read_series
+from medfl.data.image_files import read_image, read_mask_picture
 from medfl.data.nifti import read_nifti, read_nifti_mask
-from medfl.data.predictions import ModelOrigin, resample_to_source, write_nifti, write_seg
-from medfl.data.preprocess.steps import preprocess
-from medfl.data.volume import Volume
+from medfl.data.pictures.geometry import PictureGeometry
+from medfl.data.pictures.placing import place_mask
+from medfl.data.pictures.turn import EXIF_TURNS
+from medfl.data.predictions import ModelOrigin, write_nifti, write_png, write_seg
+from medfl.data.source_grid import SourceGrid
 from medfl.errors import DataError, DiskFullError
+from medfl.site import SiteData
 from tests.data.dicom.phantom import AXIAL, SHAPE, stack, write_enhanced, write_slices
 from tests.data.dicom.writing import oblique
 
@@ -42,58 +46,12 @@ def turned_oblique(shape: tuple[int, ...], spacing: tuple[float, float, float]) 
     return affine
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SAL"])
-def test_a_prediction_goes_back_through_the_whole_preparation(axes: str, make_study: Any) -> None:
-    rng = np.random.default_rng(3)
-    truth = np.repeat(np.repeat(np.repeat(rng.integers(0, 3, (7, 8, 6)), 4, 0), 4, 1), 4, 2).astype(np.uint8)
-    grey = np.zeros(truth.shape, dtype=np.float32)
-    grey[4:24, 4:28, 4:20] = 1 + truth[4:24, 4:28, 4:20]  # the crop cuts the rest away
-    truth[grey == 0] = 0
-    ras = turned_oblique(truth.shape, (1.0, 1.0, 1.5))
-    change = axcodes2ornt(tuple(axes))
-    affine = ras @ inv_ornt_aff(change, truth.shape)
-    source = Volume(apply_orientation(grey, change)[np.newaxis].astype(np.float32), affine)
-    label = apply_orientation(truth, change).astype(np.uint8)
-    study = make_study(
-        task__classes="background,liver,lesion", preprocessing__crop="foreground", preprocessing__size="32,32,32"
-    )
-    prepared, predicted = preprocess(source, label, study)
-    assert predicted is not None
-    assert prepared.shape == (32, 32, 32)
-    np.testing.assert_array_equal(resample_to_source(predicted, prepared.affine, source), label)
-    cut = make_study(task__classes="background,liver,lesion", preprocessing__crop="foreground")
-    prepared, predicted = preprocess(source, label, cut)
-    assert predicted is not None
-    assert prepared.array[0].size < label.size
-    np.testing.assert_array_equal(resample_to_source(predicted, prepared.affine, source), label)
-    finer = make_study(task__classes="background,liver,lesion", preprocessing__spacing="0.5,0.5,0.5")
-    prepared, predicted = preprocess(source, label, finer)
-    assert predicted is not None
-    assert (resample_to_source(predicted, prepared.affine, source) == label).mean() > 0.999
-
-
-def test_probabilities_are_interpolated_before_the_largest_is_taken() -> None:
-    shares = np.zeros((2, 4, 1, 1), dtype=np.float32)
-    shares[1, :, 0, 0] = 0.0, 0.45, 1.0, 1.0
-    shares[0] = 1 - shares[1]
-    coarse = np.diag([4.0, 4.0, 4.0, 1.0])
-    fine = Volume(np.zeros((1, 20, 1, 1), dtype=np.float32))
-    found = resample_to_source(shares, coarse, fine)[:, 0, 0]
-    # one half is passed at voxel 1.09 of the coarse grid, 4.4 mm; the grid ends half a voxel behind its last centre, at 14 mm
-    assert np.flatnonzero(found).tolist() == list(range(5, 15))
-    nearest = resample_to_source(shares.argmax(axis=0), coarse, fine)[:, 0, 0]
-    assert np.flatnonzero(nearest).tolist() == list(range(6, 15))
-
-
 def test_what_is_no_prediction_of_the_volume_is_refused(tmp_path: Path) -> None:
-    volume = Volume(np.zeros((1, 4, 5, 6), dtype=np.float32))
-    for values in (np.zeros((4, 5)), np.zeros((4, 5, 6), dtype=np.float32)):
-        with pytest.raises(DataError, match="PRED-GRID"):
-            resample_to_source(values, np.eye(4), volume)
+    grid = SourceGrid((4, 5, 6), np.eye(4))
     with pytest.raises(DataError, match="PRED-GRID"):
-        write_nifti(np.zeros((4, 5, 7), dtype=np.uint8), volume, tmp_path / "a.nii")
+        write_nifti(np.zeros((4, 5, 7), dtype=np.uint8), grid, tmp_path / "a.nii")
     with pytest.raises(DataError, match="PRED-FORMAT"):
-        write_nifti(np.zeros((4, 5, 6), dtype=np.uint8), volume, tmp_path / "a.img")
+        write_nifti(np.zeros((4, 5, 6), dtype=np.uint8), grid, tmp_path / "a.img")
 
 
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])
@@ -101,7 +59,7 @@ def test_nifti_has_the_geometry_of_its_source(tmp_path: Path, save_nifti: Any, e
     affine = turned_oblique((20, 24, 10), (0.7, 0.8, 3.0))
     image = read_nifti(save_nifti(tmp_path / "image.nii", np.zeros((20, 24, 10), dtype=np.int16), affine))
     path = tmp_path / f"case-A.{ending}"
-    write_nifti(marked(), image, path)
+    write_nifti(marked(), SourceGrid.of_volume(image), path)
     values, place = read_nifti_mask(path)
     np.testing.assert_array_equal(values, marked())
     assert place is not None
@@ -118,9 +76,10 @@ class Scene:
         self.path, self.study, self.site, self.paths = folder / "case-A.dcm", study, site, paths
         self.source = Source("dicom", tuple(paths))
         self.image = read_series(paths, site.data)
+        self.grid = SourceGrid.of_volume(self.image)
 
     def write(self, mask: NDArray[np.uint8], **options: Any) -> Any:
-        write_seg(mask, self.image, self.source, CLASSES, ORIGIN, self.path, settings=self.site.data, **options)
+        write_seg(mask, self.grid, self.source, CLASSES, ORIGIN, self.path, settings=self.site.data, **options)
         return pydicom.dcmread(self.path)
 
     def read(self) -> NDArray[np.uint8]:
@@ -130,8 +89,7 @@ class Scene:
 def test_axes_that_no_quaternion_describes_are_given_by_the_matrix_alone(tmp_path: Path) -> None:
     sheared = np.diag([1.0, 1.0, 2.0, 1.0])
     sheared[0, 1] = 0.015  # the nearest rotation is 0.2 mm off at a corner
-    image = Volume(np.zeros((1, *GRID), dtype=np.float32), sheared)
-    write_nifti(marked(), image, tmp_path / "a.nii")
+    write_nifti(marked(), SourceGrid(GRID, sheared), tmp_path / "a.nii")
     found, affine = read_nifti_mask(tmp_path / "a.nii")
     np.testing.assert_array_equal(found, marked())
     np.testing.assert_allclose(affine, sheared, atol=1e-6)
@@ -166,7 +124,7 @@ def test_a_dicom_seg_says_who_made_it_of_what(scene: Any, tmp_path: Path) -> Non
     s = scene(write_slices(tmp_path / "series"))
     made, first = s.write(marked()), pydicom.dcmread(s.paths[0])
     assert (made.StudyInstanceUID, made.PatientID) == (first.StudyInstanceUID, first.PatientID)
-    assert made.SeriesInstanceUID not in (first.SeriesInstanceUID, s.write(marked()).SeriesInstanceUID)
+    assert made.SeriesInstanceUID != first.SeriesInstanceUID
     assert (made.ContentQualification, made.Manufacturer) == ("RESEARCH", "medfl")
     assert [item.SegmentLabel for item in made.SegmentSequence] == ["liver", "lesion"]
     assert [item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for item in made.SegmentSequence] == ["Liver", "Lesion"]
@@ -207,9 +165,9 @@ def test_what_cannot_be_written_says_so_without_a_path(scene: Any, tmp_path: Pat
     with pytest.raises(DataError, match=r"PRED-SEG.*frame of reference"):
         s.write(marked())
     with pytest.raises(DataError, match=r"PRED-SEG.*NIfTI"):
-        write_seg(marked(), s.image, Source("nifti", (tmp_path / "a.nii",)), CLASSES, ORIGIN, s.path)
+        write_seg(marked(), s.grid, Source("nifti", (tmp_path / "a.nii",)), CLASSES, ORIGIN, s.path)
     with pytest.raises(DataError, match="PRED-WRITE") as caught:
-        write_nifti(marked(), s.image, tmp_path / "CANARY" / "a.nii")
+        write_nifti(marked(), s.grid, tmp_path / "CANARY" / "a.nii")
     assert "CANARY" not in str(caught.value)
 
     def full(*_: Any) -> None:
@@ -217,5 +175,53 @@ def test_what_cannot_be_written_says_so_without_a_path(scene: Any, tmp_path: Pat
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DiskFullError, match="DISK-FULL"):
-        write_nifti(marked(), s.image, tmp_path / "a.nii")
+        write_nifti(marked(), s.grid, tmp_path / "a.nii")
     assert not list(tmp_path.glob(".a*"))
+
+
+@pytest.mark.parametrize("orientation", [1, *range(2, 9)])
+def test_the_mask_of_a_photograph_is_stored_and_turned_as_the_photograph_is(tmp_path: Path, orientation: int) -> None:
+    pixels = np.arange(1, 13, dtype=np.uint8).reshape(3, 4) * 20
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    volume = read_image(tmp_path / "photo.png")
+    mask = (volume.array[0] == 60).astype(np.uint8)  # one pixel, wherever the turn brings it
+    write_png(mask, SourceGrid.of_volume(volume), tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as written:
+        assert np.array_equal(np.array(written), pixels == 60)  # on the pixels as stored
+        assert EXIF_TURNS[written.getexif().get(ExifTags.Base.Orientation, 1)] == EXIF_TURNS[orientation]
+    values, own = read_mask_picture(tmp_path / "mask.png")
+    assert np.array_equal(place_mask(values, own, volume, ("image", "image"), SiteData()), mask)
+    assert stat.S_IMODE((tmp_path / "mask.png").stat().st_mode) == 0o600
+
+
+def test_a_mask_of_pixels_that_are_not_square_has_those_of_its_picture(tmp_path: Path) -> None:
+    picture = PictureGeometry((3, 4), pixel_size=(2.0, 1.0))  # 3 columns are 6 square pixels
+    grid = SourceGrid.from_facts(SourceGrid((6, 4), np.eye(4), picture).to_facts())
+    mask = np.zeros((6, 4), dtype=np.uint8)
+    mask[2:4, 1] = 1
+    write_png(mask, grid, tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as written:
+        assert np.argwhere(np.array(written)).tolist() == [[1, 1]]  # row 1, column 1 of 4 x 3
+
+
+def test_a_mask_of_a_picture_in_nifti_has_the_place_of_its_picture(tmp_path: Path, save_nifti: Any) -> None:
+    affine = np.diag([0.5, 0.5, 1.0, 1.0])
+    affine[:3, 3] = 3.0, -7.0, 11.0
+    image = np.arange(20, dtype=np.int16).reshape(5, 4, 1)
+    volume = read_nifti(save_nifti(tmp_path / "image.nii", image, affine), dimension=2)
+    write_nifti((volume.array[0] == 7).astype(np.uint8), SourceGrid.of_volume(volume), tmp_path / "mask.nii")
+    written = nibabel.load(tmp_path / "mask.nii")
+    found = written.affine @ [*np.argwhere(np.asarray(written.dataobj))[0], 1]
+    np.testing.assert_allclose(found, affine @ [1, 3, 0, 1], atol=1e-5)
+
+
+def test_a_dicom_seg_has_the_codes_that_a_study_names(scene: Any, tmp_path: Path) -> None:
+    s = scene(write_slices(tmp_path / "series"))
+    made = s.write(marked(), codes=(("10200004", "Liver structure"), ("4147007", "Mass")))
+    kinds = [item.SegmentedPropertyTypeCodeSequence[0] for item in made.SegmentSequence]
+    assert [(kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning) for kind in kinds] == [
+        ("10200004", "SCT", "Liver structure"),
+        ("4147007", "SCT", "Mass"),
+    ]

@@ -79,6 +79,17 @@ def test_random_sites_share_patients_out(pool: Path, study: Study, simulation_of
     assert sites == read_simulated_sites(simulation)
 
 
+def test_a_split_seed_keeps_patients_at_their_random_sites(pool: Path, make_study: Any, simulation_of: Any) -> None:
+    sites = read_simulated_sites(simulation_of(pool, partition="random", sites=3))
+
+    def patients(**seeds: int) -> list[set[str]]:
+        study = make_study(task__kind="classification", task__classes="a,b", task__dimension=2, task__modality="XR", **seeds)
+        return [{path for case in read_cohort(site, study).cases for path in map(str, case.image.paths)} for site in sites]
+
+    assert patients(seed=1, **{"split-seed": 4}) == patients(seed=2, **{"split-seed": 4}) == patients(seed=4)
+    assert patients(seed=1) != patients(seed=4)
+
+
 def test_folders_with_a_site_toml_are_sites_of_their_own(pool: Path, simulation_of: Any, tmp_path: Path) -> None:
     for name in ("south", "north"):
         folder = tmp_path / "hospitals" / name

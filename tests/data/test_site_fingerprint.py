@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from medfl.data.cases import Case
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.site_fingerprint import compute_fingerprint
 from medfl.errors import ConfigError, DataError
@@ -167,3 +169,33 @@ def test_four_groups_of_hippocampi_give_the_pooled_plan(real_data: Path) -> None
     plan = make_plan(pooled, study)
     assert plan == make_plan(merge(reversed(sites)), study)
     assert (plan.patch, plan.spacing, plan.filters) == ((40, 56, 40), (1.0, 1.0, 1.0), (32, 64, 128, 256))
+
+
+@pytest.mark.parametrize(("share", "described"), [(0.2, 12), (0.4, 15)])
+def test_a_validation_split_that_is_hidden_cannot_be_counted(folder: Path, share: float, described: int) -> None:
+    study = make_study(splits={"test": 0.0, "validation": share})  # 3 patients, or 6
+    assert compute_fingerprint(site_at(folder, min_count=5), study).fingerprint.cases == described
+    assert compute_fingerprint(site_at(folder), study).fingerprint.cases == 15
+
+
+def test_a_simulated_site_describes_a_small_validation_split_too(folder: Path) -> None:
+    site, study = site_at(folder, min_count=5), make_study(splits={"test": 0.0, "validation": 0.2})  # 12 train
+    assert compute_fingerprint(site, study, is_simulated=True).fingerprint.cases == 15
+
+
+def test_a_site_of_whom_too_few_train_is_not_described(folder: Path) -> None:
+    study = make_study(splits={"test": 0.0, "validation": 0.2})
+    with pytest.raises(DataError, match="FINGERPRINT-FEW"):
+        compute_fingerprint(site_at(folder, min_count=13), study)
+    assert compute_fingerprint(site_at(folder, min_count=12), study).fingerprint.cases == 12
+
+
+def test_whom_a_run_leaves_out_is_not_described(folder: Path) -> None:
+    seen: list[str] = []
+
+    def choose(cases: Sequence[Case]) -> set[str]:
+        seen.extend(case.name for case in cases)
+        return set(seen[:10])
+
+    assert compute_fingerprint(site_at(folder), make_study(), choose=choose).fingerprint.cases == 10
+    assert len(seen) == 15

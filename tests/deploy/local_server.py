@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from medfl.deploy import site_registry
-from medfl.deploy.federation_folder import FederationFolder, init_federation
+from medfl.deploy.federation_folder import FEDERATION_FILE, FederationFolder, init_federation, open_federation
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.proxy import nginx_command
 from medfl.system.ports import find_free_port
@@ -36,10 +36,14 @@ def wait_for(condition: Callable[[], bool], within: float = 180.0) -> None:
         time.sleep(0.1)
 
 
-def make_federation(folder: Path, sites: Sequence[str] = ()) -> FederationFolder:
+def make_federation(folder: Path, sites: Sequence[str] = (), *, asks_for_certificates: bool = False) -> FederationFolder:
     """Create a federation that listens on loopback only, and enrol sites with the keys ``folder/NAME.key``."""
     address = f"127.0.0.1:{find_free_port()}"
     federation = init_federation(folder / "federation", "test", address, address)
+    if not asks_for_certificates:  # so that a test can see what Flower itself refuses
+        settings = federation.path / FEDERATION_FILE
+        settings.write_text(settings.read_text().replace("client-certificates = true", "client-certificates = false"))
+        federation = open_federation(federation.path)
     for name in sites:
         make_key(folder / f"{name}.key")
         request = folder / f"{name}.request.json"

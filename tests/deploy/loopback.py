@@ -72,11 +72,11 @@ class Loopback:
             self.medfl_here("server", "enrol", path / f"{name}.request.json", "--federation", self.folder, "--yes")
             self.medfl_here("site", "join", self.folder / "kits" / f"{name}.zip", "--folder", path, "--yes")
 
-    def approve(self, study: Path, *overrides: str) -> None:
-        """Let every hospital approve a study, with overrides (``rounds=2``)."""
+    def approve(self, study: Path, *overrides: str, runs: int = 3) -> None:
+        """Let every hospital approve a study, with overrides (``rounds=2``), for a number of runs."""
         self.medfl_here("study", "bundle", study, "--out", self.root, *override_options(overrides))
         for path in self.hospitals.values():
-            self.medfl_here("site", "approve", self.root / f"{study.name}.fab", "--site", path, "--yes")
+            self.medfl_here("site", "approve", self.root / f"{study.name}.fab", "--site", path, "--yes", "--runs", runs)
 
     def server_up(self, fault: str = "") -> None:
         """Start the server, and wait until it reports that it is up."""
@@ -107,6 +107,14 @@ class Loopback:
                 member.send_signal(signal.SIGKILL)
         process.wait()
         psutil.wait_procs(family, 10)
+
+    def kill_alone(self, name: str) -> None:
+        """Kill the process of a command alone with SIGKILL, and wait until all that it had started have ended, too."""
+        process = self._processes.pop(name)
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        assert psutil.wait_procs(below, timeout=60)[1] == []
 
     def end(self) -> None:
         """Stop everything, as Ctrl-C would."""

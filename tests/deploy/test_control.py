@@ -95,6 +95,16 @@ def test_a_study_that_cannot_be_run_is_not_submitted(
     assert not flower.commands_of("run")
 
 
+def test_a_study_that_hospitals_approved_for_fewer_of_them_is_not_submitted(
+    federation: FederationFolder, nodule_study: Path, flower: FakeFlower
+) -> None:
+    few = {"arms": "local", "strategy.max-sites": 1}
+    with pytest.raises(ConfigError, match=r"2 hospitals take part, and the study is approved for 1.*Write max-sites = 2"):
+        control.submit(federation, nodule_study, few)
+    control.submit(federation, nodule_study, few | {"strategy.sites": 1})
+    assert len(flower.commands_of("run")) == 1
+
+
 def test_a_federation_without_sites_runs_nothing(tmp_path: Path, nodule_study: Path, flower: FakeFlower) -> None:
     with pytest.raises(DeployError, match="NOBODY-ENROLLED"):
         control.submit(make_federation(tmp_path / "empty"), nodule_study, {})
@@ -214,6 +224,20 @@ def test_a_run_that_flower_accepted_just_before_the_command_died_is_found(
     assert {run.study.rounds: run.flower_run_id for run in found}[7] == flower.known[1]
     flower.status = "finished:completed"  # then nothing is lost by not knowing it
     assert {run.study.rounds: run.flower_run_id for run in map(again, found)}[7] == ""
+
+
+def test_a_run_for_which_no_key_can_be_made_keeps_what_was_known_of_it(
+    federation: FederationFolder, flower: FakeFlower, started: Callable[[], control.SubmittedRun]
+) -> None:
+    run = started()
+    key = federation.server_key.read_bytes()
+    flower.status = "finished:failed"
+    federation.server_key.write_bytes(b"")
+    with pytest.raises(DeployError, match="KEY-DAMAGED"):
+        control.resume(federation, run.name)
+    assert control.find(federation, run.name).flower_run_id == run.flower_run_id
+    federation.server_key.write_bytes(key)
+    assert control.resume(federation, run.name).name == run.name
 
 
 def test_a_run_that_flower_refused_leaves_no_record(

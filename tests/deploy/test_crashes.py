@@ -47,7 +47,7 @@ def test_a_run_that_dies_anywhere_resumes_to_the_same_bits(
     stages: tuple[str, ...], bits: dict[str, bytes], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
 ) -> None:
     with loopback(tmp_path, hospital_folders(nodule_hospitals)) as federation:
-        federation.approve(nodule_study, *OVERRIDES)
+        federation.approve(nodule_study, *OVERRIDES, runs=len(stages))
         federation.server_up(fault=f"*:2:{tmp_path / 'stage'}")
         federation.sites_up()
         for stage in stages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import medfl
 from medfl.audit.chain import Chain
+from medfl.cli.app import app
 from medfl.deploy.doctor import installation_checks, machine_checks
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.doctor.check_result import CheckResult
@@ -29,6 +32,7 @@ from medfl.deploy.site_processes import require_ready
 from medfl.deploy.site_registry import enrol
 from medfl.deploy.site_setup import set_up_site
 from medfl.errors import DeployError
+from medfl.privacy.ledger import Ledger
 from medfl.site import read_site
 from medfl.system.ports import find_free_port
 from tests.deploy.local_server import make_federation
@@ -90,6 +94,66 @@ def test_a_changed_log_is_found(site: Path) -> None:
         chain.append({"event": f"e{number}"})
     chain.path.write_text(chain.path.read_text().replace("e1", "e9"))
     assert "changed after it was written" in problems(check_site(site))["AUDIT"].what
+
+
+def test_a_damaged_record_of_what_was_asked_is_found(site: Path) -> None:
+    assert "0 runs of 0 studies" in problems(check_site(site), "ok")["BUDGET"].what
+    Ledger(site / "budget").begin_run("0" * 64, "tiny", "r1")
+    assert "1 run of 1 study" in problems(check_site(site), "ok")["BUDGET"].what
+    (site / "budget" / "ledger.db").unlink()
+    assert "from a copy" in problems(check_site(site))["BUDGET"].fix
+
+
+def test_runs_that_the_record_of_what_was_asked_has_lost_are_found(site: Path) -> None:
+    Ledger(site / "budget").begin_run("0" * 64, "tiny", "r1")
+    chain = Chain(site / "audit.jsonl", "hospital-a")
+    for run in ("r1", "r2"):
+        chain.append({"event": "came", "run": run, "decision": "accepted"})
+    chain.append({"event": "left", "run": "r1", "records": []})
+    chain.append({"event": "left", "run": "r2", "error": "RUNS-SPENT"})
+    assert "BUDGET" in problems(check_site(site), "ok")
+    shutil.rmtree(site / "budget")
+    found = problems(check_site(site), "warning")["BUDGET"]
+    assert "does not have: r1." in found.what
+    assert "newest copy" in found.fix
+    for command in ("budget", "approvals"):
+        done = CliRunner().invoke(app, ["site", command, "--site", str(site)])
+        assert done.exit_code == 0
+    assert "does not have: r1" in " ".join(CliRunner().invoke(app, ["site", "budget", "--site", str(site)]).output.split())
+
+
+def test_a_record_of_what_was_asked_that_others_can_read_is_found(site: Path) -> None:
+    Ledger(site / "budget").begin_run("0" * 64, "tiny", "r1")
+    (site / "budget" / "answers").chmod(0o755)
+    assert problems(check_site(site))["BUDGET"].fix == f"chmod -R go= {site / 'budget'}"
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("/there/is/no-such-command", "there is no such file"),
+        ("no-such-program-of-medfl --now", "there is no such program"),
+        ("./alarm.sh", "does not begin with /"),
+        ("SITE/site.toml", "may not execute"),
+        ("/opt/alarm.sh 'our hospital", "a quotation mark is missing"),
+        ("true --quiet", ""),
+    ],
+)
+def test_a_command_for_alarms_that_cannot_be_started_is_found_before_the_alarm(command: str, problem: str, site: Path) -> None:
+    policy = f"[policy]\non-alarm = {json.dumps(command.replace('SITE', str(site)))}"
+    (site / "site.toml").write_text((site / "site.toml").read_text().replace("[policy]", policy))
+    found = problems(check_site(site)).get("COMMAND")
+    assert (found is None) == (not problem)
+    assert found is None or (problem in found.what and "policy.on-alarm" in found.fix)
+
+
+def test_a_command_for_failures_that_is_not_there_is_found(federation: FederationFolder) -> None:
+    file = federation.path / "federation.toml"
+    file.write_text(file.read_text().replace('on-failure = ""', 'on-failure = "./tell.sh"'))
+    assert "monitor.on-failure" in problems(check_folder(federation.path))["COMMAND"].what
+    (federation.path / "tell.sh").write_text("#!/bin/sh\n")
+    (federation.path / "tell.sh").chmod(0o700)
+    assert "COMMAND" not in problems(check_folder(federation.path))
 
 
 def test_a_site_without_a_federation_learns_how_to_join(tmp_path: Path) -> None:

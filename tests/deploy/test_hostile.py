@@ -117,7 +117,7 @@ def test_nothing_of_an_error_at_a_hospital_reaches_the_server(
         federation.sites_up(fault=f"raise {planted}:1:{tmp_path / 'raised'}")
         done = federation.medfl("run", nodule_study, "--federation", federation.folder, "--json", check=False)
         assert done.returncode == 1
-        assert "SITE-ERROR" in done.stderr
+        assert "NOT-ANSWERED" in done.stderr
         federation.end()
         found = [path for path in federation.folder.rglob("*") if path.is_file() and _holds(path, planted)]
         assert found == []

@@ -3,117 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import shutil
 import signal
 import ssl
 import subprocess
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_ssh_private_key
 
 from medfl.deploy import ca, proxy, site_registry
-from medfl.deploy.federation_folder import FederationFolder
-from medfl.deploy.proxy import ProxyConfig, write_config
+from medfl.deploy.proxy import write_config
 from medfl.errors import DeployError
-from medfl.system.ports import find_free_port
-from tests.deploy.local_server import make_federation, needs_nginx, nginx_of, wait_for
+from tests.deploy.local_proxy import Setup, upstream
+from tests.deploy.local_server import needs_nginx, nginx_of, wait_for
 
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-
-
-class EchoHandler(BaseHTTPRequestHandler):
-    """Answers every request with its path and the length of its body, or with the host that it was asked for."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Answer."""
-        length, received = int(self.headers.get("Content-Length", 0)), 0
-        while received < length:
-            received += len(self.rfile.read(min(1 << 20, length - received)))
-        answer = (self.headers["Host"] if self.path.endswith("/host") else f"{self.path} {received}").encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_GET = do_PUT = do_DELETE = do_POST
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@dataclass
-class Setup:
-    """A federation, a fake server, and the configuration of the proxy in front of it."""
-
-    folder: FederationFolder
-    config: ProxyConfig
-    home: Path
-
-    @property
-    def port(self) -> int:
-        """Return the published port."""
-        return int(self.config.listen.rpartition(":")[2])
-
-    def request(self, path: str, body: bytes = b"", method: str = "POST", site: str = "", host: str = "") -> tuple[int, str]:
-        """Send a request through the proxy, optionally with a site's certificate."""
-        context = ssl.create_default_context(cafile=self.folder.ca_certificate)
-        if site:
-            private = load_ssh_private_key((self.home / f"{site}.key").read_bytes(), None)
-            pem = self.home / f"{site}.pem"
-            pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            context.load_cert_chain(self.home / f"{site}.crt", pem)
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=60)
-        try:
-            connection.request(method, path, body, {"Host": host} if host else {})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-
-@contextmanager
-def upstream(certificate: Path, key: Path) -> Iterator[int]:
-    """Serve anything over TLS on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), EchoHandler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def setup() -> Iterator[Setup]:
-    """Return a federation with two sites and its proxy's configuration, in a folder whose name needs quoting."""
-    with tempfile.TemporaryDirectory(prefix="a federation's ") as home:
-        folder = make_federation(Path(home), ("hospital-1", "hospital-2"))
-        with upstream(folder.server_certificate, folder.server_key) as port:
-            config = ProxyConfig(
-                folder=folder.path / "proxy",
-                listen=f"127.0.0.1:{find_free_port()}",
-                upstream=port,
-                certificate=folder.server_certificate,
-                key=folder.server_key,
-                ca=folder.ca_certificate,
-            )
-            yield Setup(folder, config, Path(home))
 
 
 @pytest.fixture(params=["this account", "nobody"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -15,9 +18,11 @@ from flwr.supercore.protobuf.client import ProtobufClient
 
 from medfl.deploy import site_processes
 from medfl.deploy.federation_folder import FederationFolder
+from medfl.deploy.supervisor import Child
 from medfl.errors import DeployError
 from medfl.flower.tasks import NodeTasks, ServerLink, use_client_certificate
 from medfl.site import init_site
+from medfl.site.federation_settings import SiteFederation
 from medfl.system.locks import take_lock
 from tests.deploy.local_server import make_federation
 
@@ -114,3 +119,25 @@ def test_a_site_is_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(DeployError, match="SITE-BUSY"):
             site_processes.site_up(file.parent, print)
     assert (state_folder / "superexec.secret").read_bytes() == b"of the first"
+
+
+def test_what_the_processes_of_a_site_write_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies, caches and logs are written by many hands, Flower's among them, which leave the mode to the system's default."""
+    file = init_site(tmp_path / "site", "hospital-a", ".")
+    written = tmp_path / "written"
+
+    def supervise(children: list[Child], notify: Callable[[str], None], **_: object) -> int:
+        write = f"import pathlib; p = pathlib.Path({str(written)!r}); p.mkdir(); (p / 'file').write_text('x')"
+        return subprocess.run([sys.executable, "-c", write], check=True).returncode
+
+    monkeypatch.setattr(site_processes, "require_ready", lambda site: None)
+    monkeypatch.setattr(site_processes, "require_federation", lambda site: SiteFederation(server="127.0.0.1:1"))
+    monkeypatch.setattr(site_processes, "supervise", supervise)
+    before = os.umask(0o022)
+    try:
+        site_processes.site_up(file.parent, print)
+    finally:
+        after = os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (written, written / "file")] == [0o700, 0o600]
+    assert [path for path in (file.parent / ".medfl").rglob("*") if path.stat().st_mode & 0o077] == []
+    assert after == 0o022

@@ -33,6 +33,7 @@ from medfl.deploy.superlink import CONNECTION, run_flwr
 from medfl.errors import DeployError
 from medfl.system.ports import find_free_port
 from tests.deploy.local_server import Server, make_federation, needs_nginx, server_of, wait_for
+from tests.deploy.middle_box import Mode, middle_box
 
 pytestmark = needs_nginx
 
@@ -188,6 +189,17 @@ def test_an_outsider_with_the_ca_certificate_can_submit_nothing(
 
 
 @pytest.mark.slow
+def test_what_the_server_writes_is_for_its_owner_alone(folder: FederationFolder, server: Server) -> None:
+    written = [
+        folder.path / "server.pid",
+        *(path for name in ("superlink", "logs") for path in (folder.path / name).rglob("*")),
+    ]
+    assert folder.path / "superlink" / "state.db" in written
+    assert folder.path / "logs" / "nginx.log" in written
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.slow
 def test_a_second_server_is_refused(folder: FederationFolder, server: Server) -> None:
     with pytest.raises(DeployError, match=r"\[SERVER-BUSY\]"):
         server_up(folder.path, print)
@@ -215,7 +227,9 @@ def _answers(folder: FederationFolder, home: Path) -> bool:
 
 
 @contextmanager
-def supernode(folder: FederationFolder, home: Path, site: str, *, with_certificate: bool = False) -> Iterator[None]:
+def supernode(
+    folder: FederationFolder, home: Path, site: str, *, with_certificate: bool = False, address: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run Flower's SuperNode with the key of a site, through the proxy, optionally with its certificate."""
     (home / "node.secret").write_bytes(b"s" * 32)
     (home / "tls.key").write_bytes(
@@ -223,8 +237,8 @@ def supernode(folder: FederationFolder, home: Path, site: str, *, with_certifica
     )
     certificate = [str(home / f"{site}.crt"), str(home / "tls.key")] if with_certificate else ["", ""]
     command = [
-        *(sys.executable, "-m", "medfl.deploy.supernode", *certificate),
-        *("--superlink", folder.settings.address, "--root-certificates", str(folder.ca_certificate)),
+        *(sys.executable, "-m", "medfl.deploy.supernode", *certificate, str(home / "answered"), "64"),
+        *("--superlink", address or folder.settings.address, "--root-certificates", str(folder.ca_certificate)),
         *("--auth-supernode-private-key", str(home / f"{site}.key")),
         *("--isolation", "process", "--superexec-auth-secret-file", str(home / "node.secret")),
         *("--host", "127.0.0.1", "--port", str(find_free_port())),
@@ -232,7 +246,7 @@ def supernode(folder: FederationFolder, home: Path, site: str, *, with_certifica
     with (home / "supernode.log").open("wb") as log:
         process = subprocess.Popen(command, env=os.environ | {"FLWR_HOME": str(home / "flwr")}, stdout=log, stderr=log)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)
@@ -276,10 +290,28 @@ def test_no_process_is_left_when_it_is_killed_or_stopped_and_it_starts_again(tmp
 
 
 @pytest.mark.slow
+def test_a_supernode_outlasts_a_middle_box_that_cuts_or_swallows_its_connections(tmp_path: Path) -> None:
+    folder = make_federation(tmp_path, ("hospital-1",), asks_for_certificates=True)
+    sign, port = tmp_path / "answered", int(folder.settings.proxy.listen.rpartition(":")[2])
+    with server_of(folder), middle_box(port) as box:
+        with supernode(folder, tmp_path, "hospital-1", with_certificate=True, address=box.address) as node:
+            wait_for(lambda: online(folder) == {node_of(folder, "hospital-1")})
+            modes: tuple[Mode, ...] = ("shut", "cut", "silent")
+            for mode in modes:
+                refused, box.mode = box.refused, mode
+                box.drop_all()
+                wait_for(lambda: box.refused > refused + (mode != "silent"))  # noqa: B023 - called within the loop
+                sign.unlink(missing_ok=True)
+                box.mode = "pass"
+                box.drop_all()
+                wait_for(sign.exists)
+            assert node.poll() is None
+        assert (tmp_path / "supernode.log").read_text().count("Starting Flower SuperNode") == 1
+
+
+@pytest.mark.slow
 def test_with_client_certificates_it_asks_before_anything_else(tmp_path: Path) -> None:
-    folder = make_federation(tmp_path, ("hospital-1",))
-    settings = folder.path / "federation.toml"
-    settings.write_text(settings.read_text().replace("client-certificates = false", "client-certificates = true"))
+    folder = make_federation(tmp_path, ("hospital-1",), asks_for_certificates=True)
     with server_of(folder) as server, supernode(folder, tmp_path, "hospital-1", with_certificate=True):
         assert server.has_printed("asks every caller for a certificate")
         wait_for(lambda: online(folder) == {node_of(folder, "hospital-1")})

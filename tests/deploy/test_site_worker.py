@@ -15,19 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, MessageType
+from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 
 from medfl.clients import node, node_cache
 from medfl.clients.training import interrupts
 from medfl.deploy import site_worker
 from medfl.deploy.approvals import approve
 from medfl.deploy.bundle import read_bundle_study
+from medfl.deploy.identity import make_key
+from medfl.deploy.site_worker import SiteWorker
 from medfl.errors import safe_sentence
 from medfl.flower.tasks import TaskInput, TaskToken, Unreachable
 from medfl.grids import auditing, packing
 from medfl.messages import records
+from medfl.messages.signatures import SignedMessage
 from medfl.site import Site, init_site, read_site
-from tests.deploy.fake_node import PLANTED, TOKEN, FakeNode, FakeServer, FakeTask, job
+from medfl.study import Study
+from tests.deploy.fake_node import NODE, PLANTED, RUN, TOKEN, FakeNode, FakeServer, FakeTask, job
 
 
 class FakeJoin:
@@ -37,15 +41,21 @@ class FakeJoin:
         self.contexts: list[Context] = []
         self.action: Callable[[], object] = lambda: None
 
-    def __call__(self, message: Message, context: Context) -> Message:
+    def __call__(self, message: Message, context: Context, _: object = None) -> Message:
         self.contexts.append(context)
         self.action()
         return Message(records.build_reply_content("hospital-a", {}, site_info={"patients": "12"}), reply_to=message)
 
 
+def take_anything(worker: SiteWorker, job: TaskInput, study: Study) -> tuple[SignedMessage, RecordDict]:
+    """Take a message that nobody signed."""
+    return SignedMessage(RUN, job.message.metadata.message_type, NODE, {}), RecordDict()
+
+
 @pytest.fixture(autouse=True)
 def _fake_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site_worker, "ServerLink", FakeServer)
+    monkeypatch.setattr(SiteWorker, "_authenticate", take_anything)  # see test_signed_messages
     monkeypatch.setattr(FakeServer, "over", False)
 
 
@@ -60,12 +70,14 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> FakeJoin:
 def site(tmp_path: Path) -> Site:
     file = init_site(tmp_path / "site", "hospital-a", ".")
     file.write_text(file.read_text() + '\n[federation]\nserver = "fl.example.org:443"\n')
+    make_key(tmp_path / "site" / "site.key")
     return read_site(file)
 
 
 @pytest.fixture
 def approved(site: Site, nodule_study: Path) -> Site:
     approve(site, read_bundle_study(nodule_study))
+    (site.folder / "audit.jsonl").unlink()  # of the approval: the tests begin with what comes
     return site
 
 
@@ -117,7 +129,7 @@ def test_a_study_that_is_not_approved_gets_a_code_and_a_safe_sentence_and_does_n
         approve(site, read_bundle_study(nodule_study))
     assert reason_of(handle(site, FakeTask(job(**changes)))) == safe_sentence(code)
     assert joined.contexts == []
-    assert logged(site) == [("came", code), ("left", safe_sentence(code))]
+    assert logged(site)[-2:] == [("came", code), ("left", safe_sentence(code))]
 
 
 def test_another_kind_of_app_is_refused_even_if_the_study_is_approved(approved: Site, joined: FakeJoin) -> None:
@@ -158,8 +170,8 @@ def test_a_client_app_that_raises_reveals_only_that_it_failed(
 
     joined.action = fail
     caplog.set_level(0)
-    assert reason_of(handle(approved, FakeTask(job()))) == safe_sentence("SITE-ERROR")
-    assert logged(approved) == [("came", auditing.ACCEPTED), ("left", safe_sentence("SITE-ERROR"))]
+    assert reason_of(handle(approved, FakeTask(job()))) == safe_sentence("NOT-ANSWERED")
+    assert logged(approved) == [("came", auditing.ACCEPTED), ("left", safe_sentence("NOT-ANSWERED"))]
     assert "[SITE-ERROR] ValueError" in caplog.text
     assert PLANTED not in everything_written(approved, caplog, capfd)
 
@@ -169,7 +181,7 @@ def test_a_failure_before_the_client_apps_own_handling_is_recorded_as_it_leaves(
     data = b"no table of tensors"
     array = Array(dtype="uint8", shape=(len(data),), stype=packing.PACKED, data=data)
     torn.message.content[records.ARRAYS] = ArrayRecord({packing.PACKED: array})
-    codes = [safe_sentence("SITE-ERROR"), safe_sentence("ARRAYS-UNREADABLE")]
+    codes = [safe_sentence("QUESTION-UNKNOWN"), safe_sentence("ARRAYS-UNREADABLE")]
     assert [reason_of(handle(approved, FakeTask(asked))) for asked in (unknown, torn)] == codes
     assert [what for event, what in logged(approved) if event == "left"] == codes
 
@@ -193,7 +205,7 @@ def test_an_answer_that_cannot_be_recorded_does_not_leave(
         raise OSError(errno.ENOSPC, PLANTED)
 
     joined.action = lambda: monkeypatch.setattr(os, "fsync", full)
-    assert reason_of(handle(approved, FakeTask(job()))) == safe_sentence("DISK-FULL")
+    assert reason_of(handle(approved, FakeTask(job()))) == safe_sentence("NOT-ANSWERED")
     assert len(joined.contexts) == 1
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +23,14 @@ from medfl.errors import DeployError
 def child(folder: Path, name: str, code: str, **options: object) -> Child:
     command = [sys.executable, "-c", code]
     return Child(name=name, command=command, env=os.environ, cwd=folder, log=folder / f"{name}.log", **options)  # type: ignore[arg-type]
+
+
+def ends_after_its_start(folder: Path) -> dict[str, object]:
+    """Return options of a child whose code begins with `AFTER_START`: it does not end before the supervisor saw it run."""
+    return {"is_ready": lambda: (folder / "go").touch() is None}
+
+
+AFTER_START = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
 
 
 def stop_once(condition: Callable[[], bool], within: float = 120.0, number: signal.Signals = signal.SIGINT) -> None:
@@ -40,19 +49,21 @@ def stop_once(condition: Callable[[], bool], within: float = 120.0, number: sign
 
 
 def test_a_process_that_ends_is_restarted_and_reported(tmp_path: Path) -> None:
-    count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(3)"
+    count = AFTER_START + f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(3)"
+    restless = child(tmp_path, "restless", count, restart_delay=0.1, **ends_after_its_start(tmp_path))
     lines: list[str] = []
     stop_once(lambda: (tmp_path / "starts").exists() and len((tmp_path / "starts").read_text()) >= 3)
-    assert supervise([child(tmp_path, "restless", count, restart_delay=0.1)], notify=lines.append) == 0
+    assert supervise([restless], notify=lines.append) == 0
     assert len((tmp_path / "starts").read_text()) >= 3
     assert lines[0].startswith("restless ended with code 3; it is restarted in 0.1 seconds.")
 
 
 def test_an_expected_exit_is_not_reported(tmp_path: Path) -> None:
-    count = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(75)"
+    count = AFTER_START + f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); raise SystemExit(75)"
+    options = {"restart_delay": 600.0, "expected_exit_codes": (75,), **ends_after_its_start(tmp_path)}
     lines: list[str] = []
     stop_once(lambda: (tmp_path / "starts").exists() and len((tmp_path / "starts").read_text()) >= 2)
-    supervise([child(tmp_path, "reader", count, restart_delay=600.0, expected_exit_codes=(75,))], notify=lines.append)
+    supervise([child(tmp_path, "reader", count, **options)], notify=lines.append)
     assert len((tmp_path / "starts").read_text()) >= 2
     assert lines == []
 
@@ -94,9 +105,10 @@ def test_each_process_may_finish_when_all_are_stopped(tmp_path: Path, number: si
 
 def test_a_process_that_cannot_be_restarted_for_now_does_not_stop_the_others(tmp_path: Path) -> None:
     program, lines = tmp_path / "program", list[str]()
-    program.write_text('#!/bin/sh\nrm -- "$0"\n')
+    program.write_text('#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done\nrm -- "$0"\n')
     program.chmod(0o755)
-    vanishing = Child("vanishing", [str(program)], os.environ, tmp_path, tmp_path / "log", restart_delay=0.1)
+    options: dict[str, Any] = {"restart_delay": 0.1, **ends_after_its_start(tmp_path)}
+    vanishing = Child("vanishing", [str(program)], os.environ, tmp_path, tmp_path / "log", **options)
     stop_once(lambda: any("cannot be started" in line for line in lines))
     assert supervise([vanishing], notify=lines.append) == 0
     assert "vanishing cannot be started (No such file or directory); next attempt in 0.1 seconds." in lines
@@ -157,15 +169,13 @@ def test_a_slow_tick_does_not_delay_restarts_or_the_end(tmp_path: Path) -> None:
         begun.set()
         release.wait(60)
 
-    code = f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); import time; time.sleep(0.3)"
+    code = AFTER_START + f"open({str(tmp_path / 'starts')!r}, 'a').write('x'); time.sleep(0.3)"
     starts = tmp_path / "starts"
     starts.touch()
     stop_once(lambda: begun.is_set() and len(starts.read_text()) >= 4)
+    restless = child(tmp_path, "restless", code, restart_delay=0.1, **ends_after_its_start(tmp_path))
     try:
-        assert (
-            supervise([child(tmp_path, "restless", code, restart_delay=0.1)], notify=lambda line: None, on_tick=tick, every=0.1)
-            == 0
-        )
+        assert supervise([restless], notify=lambda line: None, on_tick=tick, every=0.1) == 0
         assert len(starts.read_text()) >= 4
         assert ticks == [1]
     finally:
@@ -175,8 +185,9 @@ def test_a_slow_tick_does_not_delay_restarts_or_the_end(tmp_path: Path) -> None:
 def test_the_last_line_of_a_process_that_ended_is_shown(tmp_path: Path) -> None:
     lines: list[str] = []
     stop_once(lambda: bool(lines))
-    code = "print('site.toml: there is no such key.\\x1b[31m\\n'); raise SystemExit(1)"
-    supervise([child(tmp_path, "worker", code, restart_delay=600.0)], notify=lines.append)
+    code = AFTER_START + "print('site.toml: there is no such key.\\x1b[31m\\n'); raise SystemExit(1)"
+    worker = child(tmp_path, "worker", code, restart_delay=600.0, **ends_after_its_start(tmp_path))
+    supervise([worker], notify=lines.append)
     assert lines[0].endswith("It says: site.toml: there is no such key.[31m")  # without what could steer a terminal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import strategy as flower
 
 from medfl.flower import compat
@@ -65,5 +65,21 @@ def test_the_names_that_a_worker_and_the_servers_need_exist() -> None:
     assert medfl.flower.tasks.CLIENT_TASK == "flwr-clientapp"
     assert {"time", "_pull_and_store_message"} <= vars(start_client_internal).keys()
     assert "InMemoryNodeState" in vars(nodestate_factory)
-    assert "HeartbeatSender" in vars(fleet_http_connection)
+    assert {"FleetHttpClient", "HeartbeatSender", "make_simple_http_retry_invoker"} <= vars(fleet_http_connection).keys()
     assert ("busy_timeout", "5000") in vars(sql_mixin)["SQLITE_PRAGMAS"]
+
+
+def test_a_reply_can_hide_when_it_was_made() -> None:
+    compat.identify_process(run_id=7, node_id=compat.SERVER_NODE_ID)
+    message = Message(RecordDict(), dst_node_id=3, message_type="query.join")
+    message.metadata.created_at -= 100.0
+    reply = Message(RecordDict(), reply_to=message)
+    expires = reply.metadata.created_at + reply.metadata.ttl
+    compat.hide_times(reply, message)
+    assert reply.metadata.created_at == message.metadata.created_at
+    assert reply.metadata.created_at + reply.metadata.ttl == pytest.approx(expires)
+
+
+def test_the_size_of_a_record_on_the_wire_is_known() -> None:
+    sizes = [compat.wire_size(ConfigRecord({"text": " " * length})) for length in (2000, 3000)]
+    assert sizes[1] - sizes[0] == 1000

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.supercore.object_store import ObjectStoreFactory
@@ -16,8 +20,10 @@ from flwr.supercore.run import RunNotRunningException
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate import NodeStateFactory, nodestate_factory
 
-from medfl.flower import compat
-from medfl.flower.supernode import AnsweringNodeState, LastingHeartbeat, receive_or_give_up
+from medfl.errors import safe_sentence
+from medfl.flower import compat, incoming_sizes
+from medfl.flower.lasting_connection import LastingHeartbeat
+from medfl.flower.supernode import AnsweringNodeState, receive_or_give_up
 
 NODE = 5
 
@@ -38,17 +44,18 @@ class FakeSite:
         self.factory = NodeStateFactory(ObjectStoreFactory())
         self.state = self.factory.state()
         self.sent: list[Message] = []
+        self.seconds: list[float] = []
         self.inbox: list[Message] = []
         self.turns = 0
         self.work: Callable[[], None] = self.answer
         self.while_confirming: Callable[[Message], None] = lambda message: None
         self.while_pulling: Callable[[str], None] = lambda identifier: None
 
-    def ask(self, run: int) -> Message:
+    def ask(self, run: int, content: RecordDict | None = None) -> Message:
         """Let the server send a message of a run."""
         self.state.store_run(compat.empty_run(run))
         compat.identify_process(run, compat.SERVER_NODE_ID)
-        message = Message(RecordDict(), dst_node_id=NODE, message_type="query.join")
+        message = Message(content or RecordDict(), dst_node_id=NODE, message_type="query.join")
         message.metadata.__dict__["_message_id"] = message.object_id
         self.inbox.append(message)
         return message
@@ -117,6 +124,7 @@ class FakeSite:
 
         def send(reply: Message, tree: object, seconds: float) -> tuple[set[str], str]:
             self.sent.append(reply)
+            self.seconds.append(seconds)
             return set(), ""
 
         def pull(run: int, identifier: str) -> bytes:
@@ -178,7 +186,7 @@ def test_a_message_that_the_worker_could_not_read_is_answered_with_an_error(site
 
     site.work = fail_first
     assert site.run() == [first, second]
-    assert site.sent[0].error.reason == "[SITE-ERROR] The details are in the log of the site."
+    assert site.sent[0].error.reason == safe_sentence("NOT-ANSWERED")
     assert not site.sent[1].has_error()
 
 
@@ -196,6 +204,45 @@ def test_a_task_is_handed_out_with_its_message(site: FakeSite, monkeypatch: pyte
     assert site.run() == [asked]
 
 
+def large_content() -> RecordDict:
+    return RecordDict({"model": ArrayRecord([np.zeros(300_000, np.uint8)])})
+
+
+def test_a_message_with_too_many_bytes_is_refused_and_nothing_of_it_is_kept(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower takes all of a message before the worker can refuse it: it would fill the memory of a hospital."""
+    monkeypatch.setattr(start_client_internal, "_pull_and_store_message", partial(receive_or_give_up, limit=200_000))
+    large = site.ask(1, large_content())
+    seen: list[Message | None] = []
+    site.work = lambda: seen.extend(taken[1] for taken in [site.take()] if taken is not None)
+    assert site.run() == [large.metadata.message_id]
+    (reply,) = site.sent
+    assert reply.error.reason == safe_sentence("MESSAGE-SIZE")
+    assert (reply.metadata.created_at, reply.metadata.ttl) == (large.metadata.created_at, large.metadata.ttl)
+    assert seen == []
+    assert {site.state.object_store.get(part) for part in get_all_nested_objects(large)} == {None}
+
+
+def test_a_message_of_too_many_objects_is_refused_before_one_is_pulled(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming_sizes, "_MOST_OBJECTS", 3)
+    pulled: list[str] = []
+    site.while_pulling = pulled.append
+    large, small = site.ask(1, large_content()), site.ask(1)
+    assert site.run() == [large.metadata.message_id, small.metadata.message_id]
+    assert site.sent[0].error.reason == safe_sentence("MESSAGE-SIZE")
+    assert not site.sent[1].has_error()
+    assert set(pulled) == set(get_all_nested_objects(small))
+
+
+def test_messages_are_counted_one_by_one(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_client_internal, "_pull_and_store_message", partial(receive_or_give_up, limit=400_000))
+    for run in (1, 2, 3):
+        site.ask(run, large_content())
+    site.run()
+    assert [reply.has_error() for reply in site.sent] == [False] * 3
+
+
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 503])
 def test_a_heartbeat_that_fails_at_the_server_is_sent_again(status: int) -> None:
     """Whatever the server or its proxy answers: a hospital without a heartbeat would count as gone until it is started anew."""
@@ -210,3 +257,48 @@ def test_a_heartbeat_that_fails_at_the_server_is_sent_again(status: int) -> None
     heartbeat = LastingHeartbeat(send)
     assert not heartbeat.heartbeat_fn()
     assert heartbeat.heartbeat_fn()
+
+
+def test_an_answer_of_the_supernode_itself_tells_one_code_and_no_time(site: FakeSite) -> None:
+    """A worker that dies while it works on an image would otherwise be told apart from one that reports an error."""
+    asked = site.ask(1)
+
+    def die() -> None:
+        site.work = site.answer
+        if (taken := site.take()) is not None and (task := site.state.get_task_by_token(taken[0])) is not None:
+            site.state._on_task_tokens_expired([task])
+
+    site.work = die
+    assert site.run() == [asked.metadata.message_id]
+    (reply,) = site.sent
+    assert reply.error.reason == safe_sentence("NOT-ANSWERED")
+    assert (reply.metadata.created_at, reply.metadata.ttl) == (asked.metadata.created_at, asked.metadata.ttl)
+
+
+def test_the_time_of_work_is_told_in_whole_seconds(site: FakeSite) -> None:
+    site.ask(1)
+    site.run()
+    assert site.seconds == [1.0]  # some microseconds, rounded up
+
+
+def test_the_process_ends_with_its_loop() -> None:
+    """Flower's own web server, which a worker talks to, would keep it alive: the site would be away, and nobody would know."""
+    code = (
+        "import threading, time; from medfl.flower import supernode;"
+        "supernode.flower_supernode = lambda: threading.Thread(target=time.sleep, args=(600,)).start();"
+        "supernode.run_supernode(None, None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False)
+    assert done.returncode == 1
+
+
+def test_an_error_that_ends_the_loop_is_its_last_word() -> None:
+    code = (
+        "from medfl.flower import supernode\n"
+        "def fail(): raise ValueError('something new')\n"
+        "supernode.flower_supernode = fail\n"
+        "supernode.run_supernode(None, None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("ValueError: something new")

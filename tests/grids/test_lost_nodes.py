@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from flwr.app import Message, RecordDict
 
@@ -120,3 +122,15 @@ def test_a_site_that_the_quorum_needs_is_asked_again_when_it_is_back() -> None:
     replies = list(grid.send_and_receive(messages, timeout=10.0))
     assert sorted((find_asked_node(reply, messages), reply.has_content()) for reply in replies) == [(2, True), (3, True)]
     assert nodes.pushed == [2, 3, 3]
+
+
+def test_nothing_is_said_of_a_message_that_is_too_old_to_be_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(n2=["silent"], n3=["silent", "silent"])
+    grid, identifiers, _ = ask(nodes)
+    nodes.connected = {3}
+    assert list(grid.pull_messages([identifiers[3]])) == []  # where the other is found to be gone
+    monkeypatch.setattr(lost_nodes, "_CHECK_INTERVAL", 60.0)
+    later = time.time() + 1e6
+    monkeypatch.setattr(time, "time", lambda: later)
+    grid.push_messages([Message(RecordDict(), dst_node_id=3, message_type="train")])
+    assert list(grid.pull_messages([identifiers[2]])) == []

@@ -106,6 +106,8 @@ def test_a_patient_counts_once_however_many_images() -> None:
         "eval.loss": 0.4,
         "eval.surface-patients": 2,
         "eval.hidden": 0,
+        "eval.loss-hidden": 0,
+        "eval.surface-hidden": 0,
         "eval.dice.left-lung": 0.5,
         "eval.hd95.left-lung": 5.0,
         "eval.surface-dice.left-lung": 0.5,

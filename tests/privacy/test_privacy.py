@@ -111,7 +111,7 @@ def test_the_text_of_a_foreign_exception_stays_out_of_reply_and_log(
 ) -> None:
     def fail(*_: object) -> None:
         try:
-            raise ValueError("date 19330713 of ZQXCAN^DOE")
+            raise ValueError("date 19330713 of ZQXCAN^Doe")
         except ValueError as cause:
             raise FileNotFoundError("/data/ZQXCAN/1.dcm") from cause
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfl.metrics import as_personal, classification_metrics, merge, personal_part
-from medfl.privacy.suppression import suppress
+from medfl.metrics import as_personal, classification_metrics, derive, merge, personal_part
+from medfl.privacy.suppression import suppress, suppress_all
 from medfl.report import tables
 from medfl.report.formatting import format_difference
 from medfl.report.report_data import read_report_data
 from medfl.report.tables import personal_table
-from medfl.report.verdict import verdict_sentences
+from medfl.report.verdict import headlines, verdict_sentences
 from tests.report.pages import page_of
 
 Make = Callable[..., Any]
@@ -172,9 +173,80 @@ def test_a_hospital_that_hides_its_scores_hides_them_of_both_models(make: Make) 
     table = personal_table(read_report_data(run))
     assert table is not None
     assert [row.head for row in table.rows] == ["a", "b"]
-    assert [cell.text for cell in table.rows[1].cells] == ["hidden", "n/a", "n/a", "n/a"]
+    assert [cell.text for cell in table.rows[1].cells] == ["hidden", "hidden", "hidden", "n/a"]
 
 
 def test_a_run_without_personal_models_does_not_mention_them(make: Make, whole_run: Whole) -> None:
     _, reader = page_of(whole_run(make("segmentation", "background,tumour")))
     assert "personal" not in reader.text.split("Every setting of the study")[0]
+
+
+@pytest.mark.parametrize(("largest", "is_named"), [(112, False), (300, True)])
+def test_a_hospital_that_outweighs_all_others_is_named(make: Make, whole_run: Whole, largest: int, *, is_named: bool) -> None:
+    """Its size is what it told itself: who reads the result must know whose model it mostly is."""
+    sites = {"harbour-clinic": (38, 6, 11), "north-general": (71, 10, 21), "st-anna": (19, 3, 6)}
+    run = whole_run(make("segmentation", "background,tumour", sites=sites | {"uni-hospital": (largest, 16, 32)}))
+    sentences = " ".join(verdict_sentences(read_report_data(run)))
+    share = largest / (128 + largest)
+    assert (f"uni-hospital held {100 * share:.0f} % of the weight in round 12" in sentences) is is_named
+    _, reader = page_of(run)
+    assert f"{100 * share:.0f} %, uni-hospital" in reader.text
+
+
+def test_of_two_hospitals_the_larger_one_is_not_named(make: Make, whole_run: Whole) -> None:
+    run = whole_run(make("segmentation", "background,tumour", sites={"large": (300, 6, 11), "small": (71, 10, 21)}))
+    assert "of the weight" not in " ".join(verdict_sentences(read_report_data(run)))
+
+
+def hide(maker: Any, *names: str) -> None:
+    """Let a test of the shared model come in which some hospitals hide all their scores."""
+    answers = {}
+    for name, (_, _, patients) in maker.sites.items():
+        metrics = maker.metrics(0.8, patients)
+        told = suppress_all(metrics) if name in names else metrics
+        answers[name] = {"metrics": told, "derived": derive(maker.study, told)}
+    merged = merge(maker.study, [answer["metrics"] for answer in answers.values()])
+    event = {"event": "test", "arm": "federated", "model": {"round": 1}, "sites": answers}
+    maker.append(event | {"eval": merged, "derived": derive(maker.study, merged)})
+
+
+def test_hidden_scores_are_no_part_of_what_is_said_of_all(make: Make) -> None:
+    """The headline said that one hospital's score was that of the patients of three, and its lowest."""
+    sites = {"a": (40, 6, 30), "b": (30, 5, 9), "c": (30, 5, 9)}
+    maker = make("segmentation", "background,tumour", sites=sites, arms="federated")
+    maker.join()
+    hide(maker, "b", "c")
+    data = read_report_data(maker.end())
+    first, second, _ = headlines(data)
+    assert "30 test patients of 1 hospital (2 other hospitals hide their scores)" in first.note
+    assert not second.label.startswith("Lowest")
+    table = tables.test_table(data)
+    assert table is not None
+    assert [row.head for row in table.rows] == ["a", "b", "c", "All whose scores are told"]
+    assert not any(row.mark for row in table.rows)
+
+
+def test_a_score_that_may_be_any_is_not_known(make: Make) -> None:
+    """Few patients are told in so few bins that an AUROC of 1 means nothing."""
+    maker = make("classification", "normal,pneumonia", sites={"a": (40, 6, 30), "b": (30, 5, 30)}, arms="federated")
+    maker.join()
+    hide(maker)
+    data = read_report_data(maker.end())
+    assert data.overall_test is not None
+    coarse = dataclasses.replace(data, overall_test=dataclasses.replace(data.overall_test, errors={"auroc": 1.0}))
+    assert headlines(data)[0].value != "not known"
+    assert headlines(coarse)[0].value == "not known"
+    assert "reached an AUROC" not in " ".join(verdict_sentences(coarse))
+
+
+def test_a_hospital_that_joined_and_never_trained_gave_no_patients(make: Make) -> None:
+    """It was revoked before the first round."""
+    maker = make(
+        "segmentation", "background,tumour", sites={"a": (40, 6, 3), "b": (30, 5, 3), "c": (49, 5, 3)}, arms="federated"
+    )
+    maker.join()
+    ok = {"status": "ok", "reason": "", "weight": 3, "metrics": {}, "used": 3, "excluded": {}}
+    event = {"event": "round", "arm": "federated", "round": 1, "sites": {"a": ok, "b": ok}, "seconds": 3, "train": {}}
+    maker.append(event)
+    third = headlines(read_report_data(maker.end()))[2]
+    assert (third.label, third.value, third.note) == ("Patients it was trained on", "70", "at 2 hospitals")

@@ -22,7 +22,7 @@ from medfl.report.quality_report import render_quality, write_quality_report
 from medfl.report.thumbnails import draw_thumbnail
 from medfl.site import Policy, Site
 from medfl.study import Study
-from medfl.study.sections import Task
+from medfl.study.task import Task
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "path", "circle"}
 TASK = Task(kind="segmentation", dimension=3, modality="MR", classes=("background", "liver", "a <b>lesion</b>"))
@@ -157,6 +157,19 @@ def test_the_page_shows_small_counts_as_the_server_reads_them(page: str) -> None
     assert rows == {"train": "14", "validation": "0", "test": "&lt;10"}
     assert '<th scope="row">DCM-MISSING-SLICES</th><td class="num">&lt;10</td>' in section
     assert "eval.dice.liver" in section
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({}, "of a round only the one by which models are compared"),
+        ({"scores": "exact"}, "scores leave exactly"),
+        ({"scores": "none"}, "no score leaves"),
+        ({"score_noise": (4.0, 1e-5)}, "Noise is added to them first"),
+    ],
+)
+def test_the_page_says_how_scores_leave(terms: dict[str, Any], words: str, check: SiteCheck, shared: Disclosure) -> None:
+    assert words in render_quality(check, shared, Site(name="north", policy=Policy(**terms)))
 
 
 def test_a_site_that_declines_reads_what_the_server_would(site: Site) -> None:

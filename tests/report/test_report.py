@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from medfl.cli.app import app
 from medfl.errors import RunError
 from medfl.metrics import CaseScore, segmentation_metrics
 from medfl.report import write_report
@@ -188,6 +190,17 @@ def test_a_run_that_an_earlier_version_left_has_the_same_report_and_is_listed(ma
     assert list_runs(run.parent.parent) == listed
 
 
+@pytest.mark.parametrize(("dice", "shown"), [(0.64, "0.640 (test)"), (None, "–")])
+def test_a_score_that_the_hospitals_tell_in_the_test_alone_is_listed(dice: float | None, shown: str, make: Make) -> None:
+    maker = make("segmentation", "background,tumour")
+    derived = {"dice": dice, "dice.tumour": dice}
+    maker.append({"event": "test", "arm": "federated", "model": {"round": 1}, "sites": {}, "eval": {}, "derived": derived})
+    folder = maker.run.path.parent.parent
+    (listed,) = list_runs(folder)
+    assert (listed.score, listed.test_score) == (None, dice)
+    assert shown in CliRunner().invoke(app, ["runs", str(folder)], env={"COLUMNS": "200"}).output
+
+
 def test_folders_of_the_machine_stay_out(make: Make, whole_run: Whole) -> None:
     run = whole_run(make("segmentation", "background,tumour"))
     page, _ = page_of(run)
@@ -209,3 +222,13 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
 def test_a_report_needs_no_torch() -> None:
     code = "import sys, medfl.report; sys.exit(int('torch' in sys.modules or 'monai' in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_list_of_runs_cuts_no_name(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    maker = make("segmentation", "background,tumour", name="a-study-with-the-longest-name-xx", rounds=1)
+    maker.join()
+    run = maker.end()
+    shown = CliRunner().invoke(app, ["runs", str(run.parent.parent)]).stdout
+    assert run.name in shown
+    assert "…" not in shown

@@ -26,7 +26,7 @@ def test_what_a_policy_hides_reads_hidden_and_what_is_not_defined_na(make: Make)
     rewrite(maker, {"few": 5, "big": 5})
     _, reader = page_of(maker.end())
     table = reader.text.split("The test, hospital by hospital")[1]
-    assert "few hidden n/a" in table
+    assert "few hidden hidden hidden" in table
     assert "one 1 n/a" in table
     assert "no 0 n/a" in table
     assert re.search(
@@ -123,7 +123,7 @@ def test_every_round_shows_the_cases_used_and_left_out(make: Make) -> None:
     sites["c"] = {"status": "failed", "reason": "[SITE-ERROR] x", "weight": 0, "used": None, "excluded": {}, "metrics": {}}
     maker.append({"event": "round", "arm": "federated", "round": 1, "sites": sites, "seconds": 3, "train": {}})
     page, reader = page_of(maker.end("failed"))
-    assert "1 2 of 3 60 <10 n/a" in reader.text
+    assert "1 2 of 3 50 %, a 60 <10 n/a" in reader.text
     assert 'title="a: 40; b: 20"' in page
     assert 'title="a: &lt;10 LBL-EMPTY"' in page
 

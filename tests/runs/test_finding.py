@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medfl.errors import RunError
-from medfl.runs.finding import find_run
+from medfl.runs.finding import find_named_run, find_run
 from medfl.runs.history import HISTORY_FILE, History
 
 
@@ -41,3 +41,14 @@ def test_no_run_or_several_are_refused(name: str, tmp_path: Path) -> None:
         make_run(tmp_path / "runs" / "nodule" / run, "completed")
     with pytest.raises(RunError, match=r"\[RUN-MISSING\]"):
         find_run(name, tmp_path)
+
+
+def test_a_run_is_named_by_its_folder_or_the_beginning_of_its_name_there_or_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "runs" / "nodule" / "2026-a")
+    monkeypatch.chdir(tmp_path)
+    for named in (run, run.with_name("2026"), Path("2026")):
+        assert find_named_run(named).resolve() == run
+    with pytest.raises(RunError, match="0 runs in this folder"):
+        find_named_run(run.with_name("2019"))

@@ -68,7 +68,7 @@ def run_config(tmp_path: Path) -> dict[str, Any]:
             nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"i{k}.nii")
             nib.save(nib.Nifti1Image((image > 150).astype(np.uint8), np.eye(4)), folder / f"l{k}.nii")
         (folder / "index.csv").write_text("\n".join(rows))
-    (tmp_path / "hospitals" / "hospital-b" / "i3.nii").write_bytes(b"JANE DOE")
+    (tmp_path / "hospitals" / "hospital-b" / "i3.nii").write_bytes(b"Jane Doe")
     values = {
         "name": "organs", "rounds": 1, "network": {"name": "unet"}, "loss": {"name": "dice-ce"}, "splits": {"test": 0.0},
         "task": {"kind": "segmentation", "dimension": 3, "modality": "MR", "classes": "background,organ"},

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
 from medfl import server_app
-from medfl.errors import ConfigError, QuorumError
+from medfl.errors import ConfigError, QuorumError, safe_sentence
 from medfl.flower import compat
 from medfl.flower.compat import NodeInfo
 from medfl.messages import records
 from medfl.runs import checkpoint_files
 from medfl.runs.history import Event, read_history
+from medfl.server import site_joiner
 from medfl.study import read_run_config
 from medfl.testing.sites import make_study
 from tests.server.direct_grid import DirectGrid
@@ -248,6 +251,75 @@ def test_a_federation_without_a_quorum_of_its_own_trains_on_no_subset(config: di
             Hospitals(config | {"server.run": "later"}, lambda sent: {4} if sent > 1 else set()),
             config | {"server.run": "later"},
         )
+
+
+ENROLLED = {"server.enrolled": "hospital-1,hospital-2,hospital-3", "strategy.quorum": 2}
+
+
+def test_a_federation_of_more_sites_than_each_of_them_approved_does_not_begin(config: dict[str, Any]) -> None:
+    config |= ENROLLED | {"arms": "local", "strategy.max-sites": 2}
+    with pytest.raises(ConfigError, match=r"strategy.max-sites: 3 hospitals take part, and the study is approved for 2"):
+        conduct(Hospitals(config), config)
+
+
+def test_a_site_that_comes_late_is_left_out_where_it_would_be_one_too_many(config: dict[str, Any]) -> None:
+    config |= ENROLLED | {"rounds": 3, "arms": "federated,local", "strategy.max-sites": 2, "strategy.sites": 2}
+    grid = Hospitals(config, lambda sent: {4} if sent < 2 else set())
+    asked: list[int] = []
+    grid.spoil = lambda question, reply: asked.append(question.metadata.dst_node_id)
+    events = conduct(grid, config)
+    assert 4 not in asked  # its hospital would count a run that it has no part in
+    (left_out,) = [e for e in events if e["event"] == "failed"]
+    assert (left_out["site"], left_out["reason"][:16]) == ("hospital-3", "[TOO-MANY-SITES]")
+
+
+class Declining(Hospitals):
+    """Hospitals whose third one declines, and whose rounds take 40 seconds each."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.now, self.asked = 0.0, []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        sent = list(messages)
+        before = self.sent
+        identifiers = list(super().push_messages(sent))
+        self.now += 40.0 * (self.sent - before)
+        for message, identifier in zip(sent, identifiers, strict=True):
+            if message.metadata.dst_node_id == 4:
+                self.asked.append(self.now)
+                error = Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, safe_sentence("NOT-ANSWERED"))
+                self._replies[identifier] = Message(error, reply_to=message)
+        return identifiers
+
+
+def test_a_site_that_declines_for_what_it_holds_is_asked_again_after_a_while(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config |= ENROLLED | {"rounds": 6}
+    grid = Declining(config)
+    monkeypatch.setattr(site_joiner, "time", SimpleNamespace(monotonic=lambda: grid.now, sleep=time.sleep))
+    assert len(rounds_of(conduct(grid, config))) == 6
+    assert grid.asked == [0.0, 80.0, 200.0]  # after one minute, and after two more
+
+
+def test_an_operator_is_told_whom_to_ask_where_a_site_cannot_answer(config: dict[str, Any]) -> None:
+    told = r"Missing: hospital-3, \[NOT-ANSWERED\] The site could not answer.* Ask the hospital: the reason is in its own log"
+    config |= ENROLLED | {"strategy.quorum": 3}
+    with pytest.raises(QuorumError, match=told):
+        conduct(Declining(config), config)
+
+
+def test_a_reason_is_said_once_for_all_hospitals_that_it_concerns(config: dict[str, Any]) -> None:
+    config |= {"strategy.quorum": 3, "server.enrolled": "hospital-1,hospital-2,hospital-3"}
+    with pytest.raises(QuorumError, match=r"Missing: hospital-2, hospital-3, \[NOT-CONNECTED\] ") as refused:
+        conduct(Hospitals(config, lambda sent: {3, 4}), config)
+    assert str(refused.value).count("NOT-CONNECTED") == 1
+
+
+def test_a_number_of_sites_that_changes_nothing_for_any_of_them_is_not_limited(config: dict[str, Any]) -> None:
+    config |= ENROLLED | {"strategy.max-sites": 2}
+    assert len(rounds_of(conduct(Hospitals(config), config))[0]) == 3
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,23 @@ def test_seeds_come_one_after_the_other_so_that_an_early_end_leaves_a_fair_leade
     assert plan("fedavg").seeds == (3,)  # the study's own
 
 
+def test_seeds_of_one_split_seed_train_and_test_with_the_same_patients(plan: Planner) -> None:
+    def read_splits(sweep: Sweep) -> list[list[str]]:
+        prepared = [prepare(run.simulation.sites[0], run.simulation.study) for run in sweep.runs]
+        return [[f"{case.name} {case.split}" for case in one.cases] for one in prepared]
+
+    first, second, third = read_splits(plan("fedavg", seeds=[5, 6, 7], overrides={"split-seed": 5}))
+    assert first == second == third
+    assert [first] == read_splits(plan("fedavg", seeds=[5]))  # the seed itself, where no other is given
+    assert first not in read_splits(plan("fedavg", seeds=[6, 7]))
+
+
+def test_seeds_that_divide_patients_anew_are_told(plan: Planner) -> None:
+    assert "--set split-seed=3" in plan("fedavg", seeds=[5, 6]).advice_on_splits
+    assert not plan("fedavg", seeds=[5, 6], overrides={"split-seed": 0}).advice_on_splits
+    assert not plan("fedavg").advice_on_splits
+
+
 def test_nothing_but_the_strategy_and_the_rounds_differs(plan: Planner) -> None:
     fedavg, ditto = (p.simulation.study for p in plan("fedavg", "ditto").runs)
     both = [s.model_dump(exclude={"strategy", "rounds", "simulation", "server"}) for s in (fedavg, ditto)]

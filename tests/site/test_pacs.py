@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tomli_w
 
+from medfl.data.pacs.pull import pull_series
 from medfl.errors import ConfigError
 from medfl.site import read_site
 
@@ -27,6 +28,15 @@ def test_a_pacs_is_read_with_careful_defaults(table: dict[str, Any], tmp_path: P
     pacs = read(tmp_path, table)
     assert (pacs.max_parallel, pacs.retries, pacs.calling_ae_title) == (2, 3, "MEDFL")
     assert pacs.query.modalities == ("CT", "SEG")
+
+
+def test_a_pacs_that_is_only_sent_to_needs_no_query(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(tomli_w.dumps({"name": "north", "pacs": WEB}))
+    site = read_site(tmp_path)
+    assert site.pacs is not None
+    assert site.pacs.query is None
+    with pytest.raises(ConfigError, match=r"pacs\.query: this table is required"):
+        pull_series(site)
 
 
 def test_a_site_needs_no_pacs(tmp_path: Path) -> None:

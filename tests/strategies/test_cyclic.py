@@ -126,3 +126,13 @@ def test_a_late_hop_is_no_old_message(fake: Any, make: Any, monkeypatch: pytest.
 def test_updates_without_a_common_start_are_not_compared(kind: Any) -> None:
     with pytest.raises(ValueError, match="takes no transform that compares"):
         kind(transforms=[NormOutlierFilter(3.0)])
+
+
+def test_a_circle_ends_as_soon_as_it_cannot_count(fake: Any, make: Any) -> None:
+    grid = fake({5: times_ten_plus(1, make), 6: make.failed(8, "x"), 7: times_ten_plus(3, make)})
+    strategy = Cyclic(order="name", site_names=SITES, quorum=3, hop_timeout=0.1)
+    with pytest.raises(
+        QuorumError, match=r"1 of 3 replies .*cadiz: late, \[NO-REPLY\] .* the circle had ended before its turn"
+    ):
+        circle(strategy, grid)
+    assert [m.metadata.dst_node_id for m in grid.messages] == [5, 6]  # the third is asked once it gets a model that counts

@@ -116,6 +116,9 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("augmentation.flip", "3", "axes run from 0 to 2"),
         ("loss.class-weights", "1,2,3", "needs 'balanced' or 2 positive numbers"),
         ("preprocessing.intensity", "window", "needs 'window'"),
+        ("strategy.max-sites", 1, "max-sites: a run needs 2 hospitals, and this lets it have 1"),
+        ("strategy.max-share", 0.0, "must be"),
+        ("strategy.max-share", 1.5, "must be at most 1"),
         ("splits.test", 0.95, "leave no patient for training"),
         ("simulation.partition", "column", "needs the name of a column"),
         ("simulation.column", "site", "column: does nothing without a partition; write partition = 'column'"),
@@ -140,6 +143,8 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, key: str, value: 
     if key == "network.name":
         text = CONFIG.replace('channels = "8,16"', "")
         folder = write(tmp_path, text=text)
+    if key == "strategy.max-sites":
+        folder = write(tmp_path, more="strategy.quorum = 2")
     with pytest.raises(ConfigError, match=message):
         read_study(folder, {key: value})
 
@@ -186,8 +191,10 @@ def with_another(section: Section, place: tuple[str, ...]) -> Section:
     value = getattr(section, name)
     if rest:
         return section.model_copy(update={name: with_another(value, tuple(rest))})
-    other = not value if isinstance(value, bool) else value * 2 or ((("x", 1),) if isinstance(value, tuple) else 1)
-    return section.model_copy(update={name: other})
+    if isinstance(value, bool):
+        return section.model_copy(update={name: not value})
+    doubled = None if value is None else value * 2  # None: a key that follows another one unless it is given
+    return section.model_copy(update={name: doubled or ((("x", 1),) if isinstance(value, tuple) else 1)})
 
 
 @pytest.mark.parametrize("arms", ["federated,federated", "local,federated,local", "", "alone"])
@@ -203,6 +210,30 @@ def test_the_hash_changes_with_every_key_of_the_study(nodule_study: Path) -> Non
     hashes = {with_another(study, place).approved_hash() for place in places}  # type: ignore[attr-defined]
     assert len(places) > 80
     assert len(hashes | {study.approved_hash()}) == len(places) + 1
+
+
+@pytest.mark.parametrize(
+    ("arms", "method", "max_sites", "limit"),
+    [
+        ("federated", "none", 3, None),
+        ("federated", "alignment", 3, None),
+        ("federated", "leave-one-out", 0, 16),
+        ("federated", "shapley", 0, 6),
+        ("federated", "shapley", 3, 3),
+        ("local", "leave-one-out", 3, 3),
+        ("federated,local", "none", 40, 40),
+    ],
+)
+def test_hospitals_are_limited_only_where_each_is_asked_more_for_every_other(
+    nodule_study: Path, arms: str, method: str, max_sites: int, limit: int | None
+) -> None:
+    changes: dict[str, Any] = {"arms": arms, "contribution.method": method, "strategy.max-sites": max_sites}
+    study = read_study(nodule_study, changes)
+    assert study.site_limit == limit
+    study.check_sites(limit or 1000)
+    if limit:
+        with pytest.raises(ConfigError):
+            study.check_sites(limit + 1)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.parent.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from medfl.study import app_from_run_config, read_app
 from medfl.study.algorithms import ALGORITHMS
 from medfl.study.study_file import Scalar
-from medfl.study.study_json import app_from_json, app_to_json, app_to_run_config
+from medfl.study.study_json import app_from_json, app_to_json, app_to_run_config, hash_recorded_study
 
 SAMPLES = sorted(file.parent for file in (Path(__file__).parents[2] / "sample_configs").glob("*/pyproject.toml"))
 
@@ -18,6 +19,15 @@ SAMPLES = sorted(file.parent for file in (Path(__file__).parents[2] / "sample_co
 def test_a_recorded_study_is_the_same_as_a_run_configuration(folder: Path) -> None:
     app = app_from_json(app_to_json(read_app(folder)))
     assert app_from_run_config(app_to_run_config(app)) == app
+
+
+@pytest.mark.parametrize("folder", SAMPLES, ids=lambda folder: folder.name)
+def test_the_hash_of_a_recorded_study_is_that_under_which_it_was_approved(folder: Path) -> None:
+    study = read_app(folder).study
+    record = json.loads(json.dumps(study.model_dump(mode="json", by_alias=True)))
+    assert hash_recorded_study(record) == study.approved_hash()
+    assert hash_recorded_study(record | {"rounds": study.rounds + 1}) != study.approved_hash()
+    assert len(hash_recorded_study(record | {"a-key-that-this-version-does-not-have": 1})) == 64
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

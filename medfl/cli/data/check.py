@@ -124,12 +124,13 @@ def check(
     else:
         if as_json:
             write_private(Path(as_json), document.encode())
-        _print_check(checked.found, checked.declined, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
+        print_check(checked.found, checked.declined, verbose=verbose, files=[str(path) for path in (html, as_json) if path])
     if checked.declined:
         raise typer.Exit(EXIT_DECLINED)
 
 
-def _print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:
+def print_check(found: SiteCheck, declined: str, *, verbose: bool, files: list[str]) -> None:
+    """Print what a check found, and why the site would not train; empty if it would."""
     _print_data(found)
     if found.count_findings():
         output.print(_findings_table(found))

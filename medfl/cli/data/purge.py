@@ -25,12 +25,15 @@ def purge(
 ) -> None:
     """Remove a hospital's prepared data, all of it or what no study named with --keep uses. Its own files stay."""
     from medfl.data.store import purge as store
+    from medfl.privacy.kept_answers import answers_folder
+    from medfl.privacy.ledger import ledger_folder
     from medfl.site import read_site
     from medfl.study import read_study
     from medfl.system.text import format_bytes
 
     site = read_site(site_file)
-    found = store.find_purgeable(site, [read_study(folder) for folder in keep or ()], older_than, runs=runs)
+    wanted, answers = [read_study(folder) for folder in keep or ()], answers_folder(ledger_folder(site))
+    found = store.find_purgeable(site, wanted, older_than, runs=runs, answers=answers)
     if not found:
         output.print("There is nothing to remove.")
         return

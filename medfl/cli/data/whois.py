@@ -15,6 +15,7 @@ from medfl.data.patient_ids import split_issuer
 
 if TYPE_CHECKING:
     from medfl.data.index.case_records import CaseRecord
+    from medfl.site import Site
 
 _MAX_FILES = 12  # files of a series
 _MISSING_CODES = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
@@ -22,7 +23,12 @@ _MISSING_CODES = {"image": "IMG-MISSING", "label": "LBL-MISSING"}
 
 def whois(
     pseudonym: Annotated[str, typer.Argument(help="pat-... or case-..., as a report or log shows it.")],
-    site_file: Annotated[Path, typer.Argument(metavar="SITE.toml", help="The hospital's site.toml, or its folder.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="The hospital's site.toml, its folder, data that was predicted, or a simulated run."
+        ),
+    ],
     every: Annotated[bool, typer.Option("--all", help="List all files, however many.")] = False,
 ) -> None:
     """Tell which patient and files are behind a pseudonym. What it prints identifies a patient: it must stay here.
@@ -31,27 +37,51 @@ def whois(
     with the pixels when they were read. Of a case that was refused it opens the files, and names those that are damaged first.
     Where it is not clear which label is meant, it lists those that may be.
     """
-    from medfl.data.damaged_files import find_damaged_files
-    from medfl.data.index.case_records import USABLE, find_cases
-    from medfl.data.index.database import IndexDatabase
-    from medfl.data.store.cache_key import site_root
     from medfl.errors import DataError
-    from medfl.site import read_site
 
-    site = read_site(site_file)
     wanted = pseudonym.strip()
     if not re.fullmatch(r"(pat|case)-[A-Z2-7]+", wanted):
         raise typer.BadParameter("a pseudonym looks like pat-XXXX or case-XXXX", param_hint="PSEUDONYM")
+    sites = _read_sites(data)
+    found = [(site, records, copies) for site in sites for records, copies in [_find_records(site, wanted)] if records]
+    if not found:
+        who = f"site {sites[0].name} knows" if len(sites) == 1 else f"none of the {len(sites)} sites of the run knows"
+        what = f"{who} {'no' if len(sites) == 1 else 'any'} such pseudonym."
+        raise DataError("WHOIS-UNKNOWN", what, "Run 'medfl data check' first; pseudonyms differ from site to site.")
+    errors.print("This identifies a patient. Do not copy it out of this machine.", style="bold yellow")
+    for site, records, copies in found:
+        _print_records(site, records, copies, every=every)
+
+
+def _read_sites(path: Path) -> tuple[Site, ...]:
+    """Return the hospital that some data is of, or those of a simulated run."""
+    from medfl.data.data_folder import open_data_folder
+    from medfl.data.simulated_sites import read_simulated_sites
+    from medfl.runs.run_folder import STUDY_JSON, Run
+
+    if (path / STUDY_JSON).is_file():
+        return read_simulated_sites(Run.open(path).app.simulation)
+    return (open_data_folder(path).site,)
+
+
+def _find_records(site: Site, wanted: str) -> tuple[list[CaseRecord], list[list[CaseRecord]]]:
+    """Return the cases of a pseudonym at one site, and of each those that show the same image."""
+    from medfl.data.index.case_records import find_cases
+    from medfl.data.index.database import IndexDatabase
+    from medfl.data.store.cache_key import site_root
+
     database = IndexDatabase(site_root(site), site.root)
     try:
         records = find_cases(database, wanted)
-        copies = [[found for name in record.copies for found in find_cases(database, name)] for record in records]
+        return records, [[found for name in record.copies for found in find_cases(database, name)] for record in records]
     finally:
         database.close()
-    if not records:
-        what = f"site {site.name} knows no such pseudonym."
-        raise DataError("WHOIS-UNKNOWN", what, "Run 'medfl data check' first; pseudonyms differ from site to site.")
-    errors.print("This identifies a patient. Do not copy it out of this machine.", style="bold yellow")
+
+
+def _print_records(site: Site, records: Sequence[CaseRecord], copies: Sequence[Sequence[CaseRecord]], *, every: bool) -> None:
+    from medfl.data.damaged_files import find_damaged_files
+    from medfl.data.index.case_records import USABLE
+
     for record, others in zip(records, copies, strict=True):
         refused = {record.status, record.read} - {"", USABLE, *_MISSING_CODES.values()}
         named = [site.root / name for name in (*record.image, *record.label)] if refused else []

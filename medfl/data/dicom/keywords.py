@@ -101,12 +101,14 @@ SELECTION_KEYWORDS = (  # of what is shown, by which a study or a site says whic
     "PresentationIntentType",
 )
 DEVICE_KEYWORDS = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
+LABEL_KEYWORDS = ("ContentQualification",)  # of a segmentation, whether it is for research (PS3.3 C.8.13.2)
 KEYWORDS = (
     *IDENTITY_KEYWORDS,
     *GEOMETRY_KEYWORDS,
     *PIXEL_KEYWORDS,
     *CONCATENATION_KEYWORDS,
     *DEVICE_KEYWORDS,
+    *LABEL_KEYWORDS,
     *_INDEXED_VOLUME_KEYWORDS,
     *SELECTION_KEYWORDS,
 )

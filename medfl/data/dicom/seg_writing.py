@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from medfl import __version__
 from medfl.data.cases import Source
 from medfl.data.dicom.checks import check_series
+from medfl.data.dicom.derived_uids import derive_uid, list_source_uids
 from medfl.data.dicom.frames import frame_number
 from medfl.data.dicom.headers import Header
+from medfl.data.dicom.own_predictions import MANUFACTURER, QUALIFICATION
 from medfl.data.dicom.parsing import parse_file
 from medfl.data.dicom.slices import plane_matrix
 from medfl.data.dicom.source_headers import read_source_headers
@@ -78,8 +80,9 @@ def make_seg(
     origin: tuple[str, str, str],
     kind: str,
     settings: SiteData,
+    codes: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    """Return the bytes of a DICOM SEG.
+    """Return the bytes of a DICOM SEG; what is made of the same has the same UIDs, and differs in the time of making alone.
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def make_seg(
         SegmentationType.
     settings : SiteData
         The site's `allow_headerless`.
+    codes : sequence of (str, str)
+        SNOMED CT code and meaning of each class but the background; empty: looked up by the names of the classes.
 
     Raises
     ------
@@ -107,24 +112,30 @@ def make_seg(
     with silence_libraries():
         try:
             sources, pixels = _sources(headers, labels, settings)
+            made_of: list[str | bytes] = [kind, __version__, *origin, *classes, "", *(word for code in codes for word in code)]
+            made_of += [list_source_uids(sources), str(pixels.shape), pixels.tobytes()]
             segmentation = highdicom.seg.Segmentation(
                 source_images=sources,
                 pixel_array=pixels,
                 segmentation_type=kind,
-                segment_descriptions=[_describe_segment(n, text, origin) for n, text in enumerate(classes) if n],
-                series_instance_uid=generate_uid(),
+                segment_descriptions=[
+                    _describe_segment(n, text, codes[n - 1] if codes else None, origin) for n, text in enumerate(classes) if n
+                ],
+                series_instance_uid=derive_uid("series", *made_of),
                 series_number=_SERIES_NUMBER,
                 series_description="Prediction of medfl, for research",
-                sop_instance_uid=generate_uid(),
+                sop_instance_uid=derive_uid("instance", *made_of),
                 instance_number=1,
-                manufacturer="medfl",
+                manufacturer=MANUFACTURER,
                 manufacturer_model_name=name[:_MAX_TEXT_LENGTH],
                 software_versions=(__version__, version[:_MAX_TEXT_LENGTH]),
                 device_serial_number=digest[:_MAX_TEXT_LENGTH],
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=True,
             )
-            segmentation.ContentQualification = "RESEARCH"
+            segmentation.ContentQualification = QUALIFICATION
+            for item in (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence):
+                item.DimensionOrganizationUID = derive_uid("dimensions", *made_of)
             if kind == "LABELMAP":  # with GDCM, which highdicom would use, the process crashes at an odd number of pixels
                 segmentation.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
             buffer = BytesIO()
@@ -151,10 +162,12 @@ def _sources(
     return [source], pixels
 
 
-def _describe_segment(number: int, name: str, origin: tuple[str, str, str]) -> Any:
+def _describe_segment(number: int, name: str, code: tuple[str, str] | None, origin: tuple[str, str, str]) -> Any:
     import highdicom
 
     category, kind = _snomed_codes(name)
+    if code is not None:
+        kind = highdicom.sr.CodedConcept(code[0], "SCT", code[1][:_MAX_TEXT_LENGTH])
     model, version, digest = origin
     return highdicom.seg.SegmentDescription(
         segment_number=number,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from medfl.data.index.prediction_folders import ABOUT_FILE, holds_predictions
+
 DICOMDIR_NAME = "dicomdir"  # casefolded name of the directory of a DICOM medium (PS3.10)
 _HIDDEN_PREFIXES = (".", "__MACOSX")
 # casefolded names of what Windows and network drives create
@@ -64,6 +66,8 @@ class SkippedFolders:
         Pipes, sockets and devices, and links to them.
     hidden : set of str
         Files and folders that are hidden, or that an operating system made.
+    predictions : set of str
+        Folders of predictions that medfl wrote.
     """
 
     def __init__(self, root: str | Path = "") -> None:
@@ -75,10 +79,11 @@ class SkippedFolders:
         self.repeated: set[str] = set()
         self.special: set[str] = set()
         self.hidden: set[str] = set()
+        self.predictions: set[str] = set()
 
     def add(self, other: SkippedFolders) -> None:
         """Add what another walk passed over."""
-        for name in ("closed", "links", "outside", "broken", "repeated", "special", "hidden"):
+        for name in ("closed", "links", "outside", "broken", "repeated", "special", "hidden", "predictions"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -87,7 +92,7 @@ def walk_entries(folder: str | Path, skipped: SkippedFolders | None = None) -> I
 
     Links to folders are not followed: they may lead outside, or in circles. A link to a file counts as that file, unless it
     leads out of the data folder or the walk meets the file at its own place. Pipes, sockets and devices are passed over: who
-    opens one may wait forever.
+    opens one may wait forever. Predictions that medfl wrote are no data.
 
     Parameters
     ----------
@@ -103,6 +108,7 @@ def walk_entries(folder: str | Path, skipped: SkippedFolders | None = None) -> I
         because then nobody knows how much is missing.
     """
     start = os.path.realpath(folder)
+    noted = skipped if skipped is not None else SkippedFolders()
     waiting = [os.fspath(folder)]
     while waiting:
         path = waiting.pop()
@@ -112,16 +118,18 @@ def walk_entries(folder: str | Path, skipped: SkippedFolders | None = None) -> I
         except PermissionError:
             if skipped is None:
                 raise
-            skipped.closed.add(path)
+            noted.closed.add(path)
+            continue
+        if any(entry.name == ABOUT_FILE for entry in entries) and holds_predictions(path):
+            noted.predictions.add(path)
             continue
         folders = []
         for entry in entries:
             if is_hidden(entry.name):
-                if skipped is not None:
-                    skipped.hidden.add(entry.path)
+                noted.hidden.add(entry.path)
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.is_file(follow_symlinks=False) or _passes(entry, start, skipped):
+            elif entry.is_file(follow_symlinks=False) or _passes(entry, start, noted):
                 yield entry
         waiting += reversed(folders)
 
@@ -136,9 +144,8 @@ def is_below(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _passes(entry: os.DirEntry[str], start: str, skipped: SkippedFolders | None) -> bool:
+def _passes(entry: os.DirEntry[str], start: str, noted: SkippedFolders) -> bool:
     """Return whether a walk gives what is neither a folder nor a regular file; note why if it does not."""
-    noted = skipped if skipped is not None else SkippedFolders()
     if not entry.is_symlink():
         noted.special.add(entry.path)
         return False

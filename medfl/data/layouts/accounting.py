@@ -18,7 +18,7 @@ from medfl.data.layouts.sources import is_image_file
 from medfl.data.layouts.table_files import TABLE_SUFFIXES
 from medfl.data.layouts.value_tables import VALUE_TABLE
 from medfl.site import Site
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 _LEAST_DOTS = 2  # more are a UID, as programs name files of DICOM
 _REASON_OF_KIND = {
@@ -87,11 +87,14 @@ def account_files(
         counts[reason] += 1
     counts += Counter({"link-out": len(skipped.outside), "link-broken": len(skipped.broken)})
     counts += Counter({"link-inside": len(skipped.repeated), "special": len(skipped.special)})
-    counts["hidden"], closed = _count_hidden(skipped)
-    for path, reason in used.items():  # named by an index, though hidden
-        if path in skipped.hidden or any(path.startswith(folder + os.sep) for folder in skipped.hidden):
-            counts[reason] += os.path.isfile(path)
-            counts["hidden"] -= os.path.isfile(path)
+    closed = 0
+    for passed_over, folders in (("hidden", skipped.hidden), ("prediction", skipped.predictions)):
+        counts[passed_over], unopened = _count_files(folders)
+        closed += unopened
+        for path, reason in used.items():  # named by an index nevertheless
+            if path in folders or any(path.startswith(folder + os.sep) for folder in folders):
+                counts[reason] += os.path.isfile(path)
+                counts[passed_over] -= os.path.isfile(path)
     told = {reason: counts[reason] for reason in REASONS if counts[reason]}
     return FileAccount(told, len(skipped.closed) + closed, len(skipped.links))
 
@@ -155,11 +158,11 @@ def _is_uid(name: str) -> bool:
     return name.count(".") > _LEAST_DOTS and name.replace(".", "").isdecimal()
 
 
-def _count_hidden(skipped: SkippedFolders) -> tuple[int, int]:
-    """Return how many files are hidden, by their own name or in a hidden folder, and how many such folders are closed."""
+def _count_files(passed_over: Iterable[str]) -> tuple[int, int]:
+    """Return how many files were passed over, by themselves or in folders, and how many such folders are closed."""
     closed: list[OSError] = []
     count = 0
-    for path in skipped.hidden:
+    for path in passed_over:
         if os.path.islink(path) or not os.path.isdir(path):
             count += 1
             continue

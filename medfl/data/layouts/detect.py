@@ -201,6 +201,9 @@ def _empty_error(site: Site, passed: SkippedFolders) -> DataError:
     if out:
         what = f"{what} {out} link(s) in it lead out of it, and are not followed."
         return DataError("DATA-EMPTY", what, "Set data.root in site.toml to the folder that they lead to.")
+    if passed.predictions:
+        what = f"{what} What lies in it are predictions of medfl, which are no data."
+        return DataError("DATA-EMPTY", what, "Name the folder of the images that they were made of.")
     if passed.closed:
         what = f"{what} {len(passed.closed)} folder(s) in it cannot be opened."
         return DataError("DATA-EMPTY", what, "Check their permissions: the account that runs medfl must read them.")

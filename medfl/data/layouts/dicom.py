@@ -15,6 +15,7 @@ from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.label_matching import is_unlabelled, match_labels
 from medfl.data.layouts.object_sorting import sort_objects
+from medfl.data.layouts.own_predictions import prediction_folder_warnings
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
@@ -49,6 +50,31 @@ def list_dicom(site: Site, study: Study, index: FileIndex, selection: ImageSelec
         what = f"{n_shared} image(s) lie here under two patient ids, so one person may both train and test."
         warnings.append(Finding.warning("ID-TWICE", what, "Keep one copy of each image, under one id for each patient."))
     return Listing(tuple(entries), patient_ids=True, warnings=(*objects.warnings(), *warnings))
+
+
+def list_every_series(site: Site, study: Study, index: FileIndex) -> Listing:
+    """List every series that a study of segmentation could be about, with its label or without: each series is a case.
+
+    In a study of dimension 2 each image of a series without a label is a case.
+
+    Raises
+    ------
+    DataError
+        ``IMG-SELECT``, ``DCM-NONE``.
+    """
+    selection = ImageSelection.of(site, study)
+    objects = sort_objects(index.tree(site.root), study.task.modality, site.data, index.others(site.root))
+    objects.require_images()
+    selection.narrow(objects)
+    labels = match_labels(objects, site.data)
+    entries = []
+    warnings = [*objects.warnings(), *prediction_folder_warnings(index.skipped.predictions)]
+    for uid, items in sorted(objects.series.items()):
+        if study.task.dimension == 2 and is_unlabelled(labels[uid]):
+            entries += [_image_entry(item, objects, labels[uid]) for item in items]
+        else:
+            entries.append(_series_entry(uid, items, objects, labels[uid]))
+    return selection.finish(Listing(tuple(entries), patient_ids=True, warnings=tuple(warnings)))
 
 
 def _check_patient_ids(images: Sequence[IndexedFile], *, classes: bool) -> list[Finding]:
@@ -97,18 +123,7 @@ def _are_not_looked_at(count: int) -> str:
 def _segmentation_entries(objects: DicomObjects, labels: Mapping[str, Source | DataError]) -> list[Entry]:
     by_patient: dict[str, list[Entry]] = defaultdict(list)
     for uid, items in sorted(objects.series.items()):
-        image = objects.series_error(uid) or Source.of_files(items)
-        by_patient[items[0].patient].append(
-            Entry(
-                uid,
-                items[0].patient,
-                image,
-                labels[uid],
-                image_files=tuple(item.path for item in items),
-                label_files=objects.label_candidates.get(uid, ()),
-                damaged_files=objects.series_damages(uid),
-            )
-        )
+        by_patient[items[0].patient].append(_series_entry(uid, items, objects, labels[uid]))
     entries = []
     for own_entries in by_patient.values():
         entries += [entry for entry in own_entries if not is_unlabelled(entry.label)] or own_entries[:1]
@@ -120,12 +135,25 @@ def _classification_entries(objects: DicomObjects, *, flat: bool) -> list[Entry]
     entries = []
     for uid, items in sorted(objects.series.items()):
         if flat:
-            for item in items:
-                image = objects.image_error(item) or Source.of_files([item])
-                key = item.text("SOPInstanceUID") or item.path_text
-                entries.append(Entry(key, item.patient, image, "", image_files=(item.path,)))
+            entries += [_image_entry(item, objects, "") for item in items]
         else:
-            image = objects.series_error(uid) or Source.of_files(items)
-            paths, damages = tuple(item.path for item in items), objects.series_damages(uid)
-            entries.append(Entry(uid, items[0].patient, image, "", image_files=paths, damaged_files=damages))
+            entries.append(_series_entry(uid, items, objects, ""))
     return entries
+
+
+def _series_entry(uid: str, items: Sequence[IndexedFile], objects: DicomObjects, label: Source | str | DataError) -> Entry:
+    return Entry(
+        uid,
+        items[0].patient,
+        objects.series_error(uid) or Source.of_files(items),
+        label,
+        image_files=tuple(item.path for item in items),
+        label_files=objects.label_candidates.get(uid, ()),
+        damaged_files=objects.series_damages(uid),
+    )
+
+
+def _image_entry(item: IndexedFile, objects: DicomObjects, label: Source | str | DataError) -> Entry:
+    image = objects.image_error(item) or Source.of_files([item])
+    key = item.text("SOPInstanceUID") or item.path_text
+    return Entry(key, item.patient, image, label, image_files=(item.path,))

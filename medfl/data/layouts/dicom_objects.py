@@ -10,6 +10,7 @@ from pathlib import Path
 from medfl.data.dicom.references import LabelReferences
 from medfl.data.findings import Finding
 from medfl.data.index.file_facts import IndexedFile
+from medfl.data.layouts.own_predictions import predicted_labels_warning
 from medfl.data.layouts.series_faults import fault_error, headerless_error
 from medfl.errors import DataError
 
@@ -43,6 +44,8 @@ class DicomObjects:
         Files that look like DICOM without the 128-byte preamble and are passed over, and all that were looked at.
     orphan_labels, unused_labels : int
         Labels that refer to no image here, and that do not fit a series which another label fits.
+    predicted_labels : int
+        Segmentations that medfl predicted, and that the site does not allow as labels.
     label_candidates : dict of str to tuple of Path
         Labels that may be meant for a series that has no usable one, by SeriesInstanceUID.
     """
@@ -60,6 +63,7 @@ class DicomObjects:
     files: int = 0
     orphan_labels: int = 0
     unused_labels: int = 0
+    predicted_labels: int = 0
     label_candidates: dict[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def series_error(self, uid: str) -> DataError | None:
@@ -105,6 +109,8 @@ class DicomObjects:
             )
             fix = "Nothing to do if they were drawn on other images; else export all images that they refer to."
             warnings.append(Finding.warning("LBL-UNUSED", what, fix))
+        if self.predicted_labels:
+            warnings.append(predicted_labels_warning(self.predicted_labels))
         return warnings
 
     def require_images(self) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from medfl.data.cases import Source
+from medfl.data.dicom.own_predictions import is_own_prediction
 from medfl.data.dicom.select import COLUMN_KEYS, KEY_ALIASES, image_conditions, parse_select
 from medfl.data.dicom.shown import shown_values
 from medfl.data.findings import Finding
@@ -19,13 +20,14 @@ from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
 from medfl.data.layouts.label_matching import drop_copies
 from medfl.data.layouts.object_sorting import series_key, sort_objects
+from medfl.data.layouts.own_predictions import predicted_label_error
 from medfl.data.layouts.parts_beside import PartsBeside
 from medfl.data.layouts.series_faults import fault_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
 from medfl.errors import DataError
 from medfl.site import SiteData
 from medfl.study.image_conditions import ImageCondition
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 SELECT_COLUMN = "select"  # column with several conditions at once
 _SERIES_KEY, _OBJECT_KEY = "SeriesInstanceUID", "sop_instance"
@@ -134,13 +136,18 @@ class DicomResolver:
         Raises
         ------
         DataError
-            ``LBL-MISSING``, ``LBL-SEVERAL``, ``DCM-READ``, ``IMG-FORMAT`` or ``DCM-NONE``.
+            ``LBL-MISSING``, ``LBL-SEVERAL``, ``LBL-PREDICTED``, ``DCM-READ``, ``IMG-FORMAT`` or ``DCM-NONE``.
         """
         if not path.is_dir():
-            return Source.of_files([self._get_readable(path, "label")])
+            item = self._get_readable(path, "label")
+            if not self.site_data.allow_predictions and is_own_prediction(item.header):
+                raise predicted_label_error()
+            return Source.of_files([item])
         found = sort_objects(self.index.tree(path), self.modality, self.site_data)
         single = {label.path for label in drop_copies(found.labels)}
         drawn = [item for item in found.label_files if item.path in single]
+        if not drawn and found.predicted_labels:
+            raise predicted_label_error()
         if not drawn:
             what = "the folder of the label holds no DICOM-SEG and no RTSTRUCT."
             raise DataError("LBL-MISSING", what, "Check the index.")

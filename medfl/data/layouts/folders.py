@@ -11,6 +11,7 @@ from pathlib import Path
 from medfl.data.cases import Source
 from medfl.data.image_files import IMAGE_SUFFIXES
 from medfl.data.index.file_index import FileIndex
+from medfl.data.index.prediction_folders import holds_predictions
 from medfl.data.index.walk import SkippedFolders, is_hidden
 from medfl.data.layouts.channels import names_in_patterns
 from medfl.data.layouts.dicom_objects import DicomObjects
@@ -105,6 +106,7 @@ def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
         total.headerless += part.headerless
         total.orphan_labels += part.orphan_labels
         total.unused_labels += part.unused_labels
+        total.predicted_labels += part.predicted_labels
         total.faults[""].update(part.faults.get("", {}))
         total.series |= part.series
         total.other_images |= part.other_images
@@ -112,11 +114,14 @@ def _merge_objects(parts: Iterable[DicomObjects]) -> DicomObjects:
 
 
 def _patient_folders(root: Path, skipped: SkippedFolders | None = None) -> list[Path]:
-    """Return the folders of patients; a link to a folder is none, and is noted."""
+    """Return the folders of patients; a link to a folder is none, nor one of predictions, and both are noted."""
     folders = [path for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)]
     if skipped is not None:
         skipped.links |= {os.fspath(path) for path in folders if path.is_symlink()}
-    return sorted(path for path in folders if not path.is_symlink())
+    own = {path for path in folders if not path.is_symlink() and holds_predictions(path)}
+    if skipped is not None:
+        skipped.predictions |= set(map(os.fspath, own))
+    return sorted(path for path in folders if not path.is_symlink() and path not in own)
 
 
 def _find_image(folder: Path, files: Sequence[Path], site: Site, masks: bool) -> Source | DataError:

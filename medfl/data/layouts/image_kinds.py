@@ -9,7 +9,7 @@ from medfl.data.dicom.headers import MODALITY_BY_CLASS, NON_IMAGE_MODALITIES, PR
 from medfl.data.dicom.references import LABEL_MODALITIES
 from medfl.data.dicom.sop_classes import is_non_image_class, is_private_class, is_secondary_capture
 from medfl.data.index.file_facts import IndexedFile
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 ObjectKind = Literal["label", "no image", "screen", "image", "doubtful", "other modality"]
 

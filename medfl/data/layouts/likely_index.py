@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from medfl.data.image_files import IMAGE_SUFFIXES
+from medfl.data.index.prediction_folders import holds_predictions
 from medfl.data.index.walk import is_hidden
 from medfl.data.layouts.columns import find_synonyms, show_columns
 from medfl.data.layouts.file_columns import find_kind_of_files
@@ -22,7 +23,7 @@ _LEAST_FILES = 2  # one name may be there by chance
 _LEAST_SHARE = 0.5  # of the cells of a column that name files
 
 
-class _ImageColumn(NamedTuple):
+class ImageColumn(NamedTuple):
     """A column of image files, and the folder and ending that its cells lack."""
 
     name: str
@@ -35,6 +36,12 @@ class _ImageColumn(NamedTuple):
         if not (self.folder or self.ending):
             return self.name
         return "/".join(filter(None, (self.folder, f"{{{self.name}}}{self.ending}")))
+
+    @property
+    def names_masks(self) -> bool:
+        """Whether the column, or the folder of its files, is called like masks."""
+        by_folder = names_masks(self.folder.rpartition("/")[2]) if self.folder else False
+        return by_folder or names_masks(self.name) or bool(find_synonyms([self.name], "label"))
 
 
 def advise_on_likely_index(root: Path, tables: Iterable[Path]) -> str:
@@ -53,20 +60,20 @@ def advise_on_likely_index(root: Path, tables: Iterable[Path]) -> str:
             continue
         try:
             table = read_table(path)
-            files = files if files is not None else _list_files(root)
+            files = files if files is not None else list_image_files(root)
         except (DataError, OSError):  # who reads it says what is wrong with it
             continue
-        images = list(_find_image_columns(table, root, files))
+        images = list(find_image_columns(table, root, files))
         if images:
             return _describe(path, table, images)
     return ""
 
 
-def _list_files(root: Path) -> dict[str, frozenset[str]]:
+def list_image_files(root: Path) -> dict[str, frozenset[str]]:
     """Return the names of the images in each folder, by its path below the data folder."""
     names: dict[str, set[str]] = {}
     for folder, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if not is_hidden(name))
+        below[:] = sorted(name for name in below if not is_hidden(name) and not holds_predictions(os.path.join(folder, name)))
         place = os.path.relpath(folder, root).replace(os.sep, "/")
         images = {name for name in files if is_image_file(name)}
         if images:
@@ -76,24 +83,33 @@ def _list_files(root: Path) -> dict[str, frozenset[str]]:
     return {place: frozenset(found) for place, found in names.items()}
 
 
-def _find_image_columns(table: Table, root: Path, files: dict[str, frozenset[str]]) -> Iterator[_ImageColumn]:
-    """Yield the columns whose cells are image files, with what makes paths of them."""
+def find_image_columns(table: Table, root: Path, files: Mapping[str, frozenset[str]]) -> Iterator[ImageColumn]:
+    """Yield the columns whose cells are image files, with what makes paths of them; one may fit images and their masks.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    root : Path
+        Data folder.
+    files : mapping
+        Names of the images in each folder, as `list_image_files` returns them.
+    """
     for column in table.columns:
         cells = {row[column].replace("\\", "/") for row in table.rows} - {""}
         if len(cells) < _LEAST_FILES or is_image_file(column):
             continue
         if find_kind_of_files(cells, root) == "image files":
-            yield _ImageColumn(column)
+            yield ImageColumn(column)
             continue
         for place, names in files.items():
             if _are_among(cells, names):
-                yield _ImageColumn(column, place)
-                break
+                yield ImageColumn(column, place)
+                continue
             endings = {name[name.index(".") :] for name in names}
             fitting = [ending for ending in sorted(endings) if _are_among({cell + ending for cell in cells}, names)]
             if fitting:
-                yield _ImageColumn(column, place, fitting[0])
-                break
+                yield ImageColumn(column, place, fitting[0])
 
 
 def _are_among(cells: Collection[str], names: Collection[str]) -> bool:
@@ -101,11 +117,11 @@ def _are_among(cells: Collection[str], names: Collection[str]) -> bool:
     return found >= _LEAST_FILES and found > _LEAST_SHARE * len(cells)
 
 
-def _describe(path: Path, table: Table, images: Sequence[_ImageColumn]) -> str:
+def _describe(path: Path, table: Table, images: Sequence[ImageColumn]) -> str:
     """Return the settings that name a table and its columns; what may point to a person is left for the reader to fill in."""
     shown = show_columns(table.columns, rows=table.rows)
     settings = [f'index = "{path.name}"' if is_usual_name(path.stem) else f"index to its name ({path.suffix})"]
-    masks = [one for one in images if names_masks(one.name) or find_synonyms([one.name], "label")]
+    masks = [one for one in images if one.names_masks]
     for key, columns in (("image", [one for one in images if one not in masks]), ("label", masks)):
         if columns:
             first = columns[0]
@@ -114,6 +130,6 @@ def _describe(path: Path, table: Table, images: Sequence[_ImageColumn]) -> str:
     return f"A table names image files that are there: if it is the index, set {', '.join(settings)} in [data]."
 
 
-def _may_show(column: _ImageColumn) -> bool:
+def _may_show(column: ImageColumn) -> bool:
     folders = filter(None, column.folder.split("/"))
     return all(map(is_shown_folder, folders)) and column.ending.lower() in ("", *NIFTI_SUFFIXES, *IMAGE_SUFFIXES)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medfl.data.dicom.own_predictions import is_own_prediction
 from medfl.data.dicom.sop_classes import is_secondary_capture
 from medfl.data.index.file_facts import IndexedFile
 from medfl.data.layouts.dicom_objects import DicomObjects
@@ -14,7 +15,7 @@ from medfl.data.layouts.image_kinds import ObjectKind, is_own_class, is_set_asid
 from medfl.data.layouts.missing_parts import ImagePlaces, is_named_as_dicom
 from medfl.data.layouts.slice_contents import may_be_slice
 from medfl.site import SiteData
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 _SCREEN_MODALITIES = ("XR", "US")  # modalities whose images may be secondary captures
 
@@ -31,7 +32,7 @@ def sort_objects(
     modality : str, optional
         Modality of the study; without one, images of every modality are used.
     settings : SiteData
-        Whether files without preamble and secondary captures count.
+        Whether files without preamble, secondary captures, and segmentations that medfl predicted count.
     others : sequence of IndexedFile
         The files beside them that are no DICOM: an empty or a compressed one may be a missing part of a series.
     """
@@ -43,7 +44,7 @@ def sort_objects(
         elif item.kind != "media":
             unread.append(item)
             found.headerless += item.kind == "headerless"
-    kinds = [(item, _add_file(item, modality, found)) for item in readable]
+    kinds = [(item, _add_file(item, modality, found, settings)) for item in readable]
     _sort_doubtful([item for item, kind in kinds if kind == "doubtful"], modality, found)
     _find_other_modalities([item for item, kind in kinds if kind == "other modality"], found)
     _find_nameless(found)
@@ -61,9 +62,11 @@ def series_key(item: IndexedFile) -> str:
     return item.text("SeriesInstanceUID") or f"{item.patient}|{item.text('StudyInstanceUID')}"
 
 
-def _add_file(item: IndexedFile, modality: Modality | None, found: DicomObjects) -> ObjectKind:
+def _add_file(item: IndexedFile, modality: Modality | None, found: DicomObjects, settings: SiteData) -> ObjectKind:
     kind = object_kind(item, modality)
-    if kind == "label" and (references := item.references):
+    if kind == "label" and not settings.allow_predictions and is_own_prediction(item.header):
+        found.predicted_labels += 1
+    elif kind == "label" and (references := item.references):
         found.labels.append(references)
         found.label_files.append(item)
     elif kind in ("image", "screen"):

@@ -13,6 +13,7 @@ from medfl.data.index.file_index import FileIndex
 from medfl.data.index.walk import SkippedFolders, stat_file, walk_entries
 from medfl.data.layouts.entries import Listing
 from medfl.data.layouts.object_sorting import sort_objects
+from medfl.data.layouts.own_predictions import prediction_folder_warnings
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, is_image_file
 from medfl.errors import DataError
 from medfl.site import Site
@@ -81,7 +82,7 @@ def skipped_folder_warnings(layout: str, site: Site, index: FileIndex, *, missin
         passed = SkippedFolders(site.root)
         archives |= {entry.path for entry in walk_entries(site.root, passed) if is_archive(entry.path)}
         index.skipped.add(passed)
-    warnings = []
+    warnings = prediction_folder_warnings(index.skipped.predictions)
     if archives:
         what = f"{len(archives)} archive(s) or compressed file(s) lie in the data folder; what is in them is not looked at."
         fix = "Unpack them into the data folder if they hold images of the study."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medfl.data.pacs.pacs_errors import pacs_error
+from medfl.data.pacs.pacs_errors import pacs_error, service_error
 from medfl.errors import DataError
 from medfl.site.pacs import Pacs
 
@@ -76,10 +76,12 @@ def associate(
         evt_handlers=handlers,
     )
     try:
+        if association.rejected_contexts and not association.accepted_contexts:
+            raise service_error()  # pynetdicom has ended the association then
         if not association.is_established:
             raise _association_error(pacs, tls, association)
         if contexts[0].abstract_syntax not in [context.abstract_syntax for context in association.accepted_contexts]:
-            raise pacs_error("PACS-REFUSED", "it does not offer this service (C-FIND, C-GET or C-MOVE)")
+            raise service_error()
         yield association
         association.release()
     finally:

@@ -27,7 +27,7 @@ _SOP_CLASSES = {
     "US": ("UltrasoundImageStorage", "UltrasoundMultiFrameImageStorage", "EnhancedUSVolumeStorage"),
     "XA": ("XRayAngiographicImageStorage", "EnhancedXAImageStorage", "XRay3DAngiographicImageStorage"),
 }
-_UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR little endian
 _COMPRESSED = (  # one context each, commonest first: within one context the PACS could choose one that the image is not in
     "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
@@ -63,4 +63,4 @@ def storage_contexts(modality: str) -> list[PresentationContext]:
     every = uids(name for names in _SOP_CLASSES.values() for name in names)
     of_modality = uids(_SOP_CLASSES.get(modality, ())) or every
     compressed = [build_context(uid, syntax) for syntax in _COMPRESSED for uid in of_modality]
-    return [*(build_context(uid, list(_UNCOMPRESSED)) for uid in every), *compressed][:MAX_CONTEXTS]
+    return [*(build_context(uid, list(UNCOMPRESSED)) for uid in every), *compressed][:MAX_CONTEXTS]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 
 from medfl.data.pacs.credentials import certificates, read_login
+from medfl.data.pacs.outgoing import OutgoingObject, Stored
 from medfl.data.pacs.pacs_errors import PullStopped, incomplete_error, pacs_error
 from medfl.data.pacs.series_download import SeriesDownload
 from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 500  # series per request; a PACS may return fewer
 _AS_STORED = (("application/dicom", "*"),)  # as stored in the PACS, compressed or not: nothing is transcoded on the way
 _NOT_ACCEPTABLE = 406
+_OBJECT_REFUSED = (400, 409, 413, 415)  # statuses that are about what was sent, and not about who sends
 _FIELD_TAGS = {
     "study": "0020000D",
     "series": "0020000E",
@@ -68,6 +71,8 @@ class DicomWeb:
             session.auth = self._login
             session.verify = self._ca_file or True
             session.cert = self._certificate
+            session.headers["Accept"] = "application/dicom+json"
+            session.hooks["response"].append(_drop_charset)
             client = DICOMwebClient(self._pacs.url, session, permissive_uid=True, timeout=self._pacs.timeout)
             client.set_http_retry_params(retry=False)  # the pull retries, and can be stopped between two attempts
             with _translate_errors():
@@ -108,6 +113,28 @@ class DicomWeb:
                     raise
                 self._save_images(client, download, None)  # a PACS that only sends the default of the standard
 
+    def store(self, objects: Sequence[OutgoingObject]) -> Iterator[Stored]:
+        """Send objects with STOW-RS, each in a request of its own, and yield the answer to each.
+
+        Raises
+        ------
+        DataError
+            For the same reasons as in `find`.
+        """
+        import requests
+
+        with self._client() as client:
+            for each in objects:
+                try:
+                    response = client.store_instances([dcmread(each.path)])
+                except requests.exceptions.HTTPError as error:
+                    status = _http_status(error)
+                    if status not in _OBJECT_REFUSED:
+                        raise
+                    yield Stored(each.path, pacs_error("PACS-NOT-STORED", f"HTTP status {status}"))
+                    continue
+                yield _read_stored(each, response)
+
     @staticmethod
     def _save_images(client: DICOMwebClient, download: SeriesDownload, media_types: Any) -> None:
         series_info = download.series_info
@@ -117,6 +144,24 @@ class DicomWeb:
             buffer = BytesIO()
             dataset.save_as(buffer, enforce_file_format=True)
             download.save(buffer.getvalue())
+
+
+def _drop_charset(response: requests.Response, **_: Any) -> None:
+    """Leave the bare media type in a header: dicomweb-client does not know one with a charset."""
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    if media_type.endswith(("json", "xml")):
+        response.headers["Content-Type"] = media_type
+
+
+def _read_stored(each: OutgoingObject, response: Dataset) -> Stored:
+    """Return what the answer says of an object (PS3.18 table I.1-1); a portal's page, which says nothing, stored nothing."""
+    failed, stored = ((response.get(name) or []) for name in ("FailedSOPSequence", "ReferencedSOPSequence"))
+    for item in failed:
+        return Stored(each.path, pacs_error("PACS-NOT-STORED", f"reason 0x{int(item.get('FailureReason') or 0):04X}"))
+    for item in stored:
+        if str(item.get("ReferencedSOPInstanceUID", "")) == each.instance:
+            return Stored(each.path, is_changed=bool(item.get("WarningReason")))
+    return Stored(each.path, pacs_error("PACS-NOT-STORED", "its answer does not say that it did"))
 
 
 def _search_series(client: DICOMwebClient, filters: dict[str, str]) -> Iterator[SeriesInfo]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 
 from medfl.data.pacs.association import associate, make_application_entity
+from medfl.data.pacs.c_store import store_objects
 from medfl.data.pacs.contexts import storage_contexts
 from medfl.data.pacs.credentials import tls_context
+from medfl.data.pacs.outgoing import OutgoingObject, Stored
 from medfl.data.pacs.pacs_errors import PullStopped, incomplete_error, pacs_error
 from medfl.data.pacs.series_download import SeriesDownload
 from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery
@@ -145,6 +147,10 @@ class Dimse:
                 )
         finally:
             del self._expected[series_info.series]
+
+    def store(self, objects: Sequence[OutgoingObject]) -> Iterator[Stored]:
+        """Send objects with C-STORE, and yield the answer to each; see `medfl.data.pacs.c_store`."""
+        return store_objects(self._pacs, self._tls, objects)
 
     def _handle_move_store(self, event: Event) -> int:
         """Take an image that the PACS sends to medfl's own address, if it was requested."""

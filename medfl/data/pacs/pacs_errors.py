@@ -14,13 +14,18 @@ _TEXTS = {
     "PACS-BUSY": ("another pull into this data folder is running.", "Wait for it, or stop it."),
     "PACS-CREDENTIALS": ("{detail}.", "See docs/pacs.md."),
     "PACS-EXTRA-MISSING": ("the libraries that talk to a PACS are not installed.", "Install flwr-medfl[pacs]."),
-    "PACS-HOURS": ("the PACS may only be queried from {detail} o'clock.", "Start again then, or change pacs.hours."),
+    "PACS-HOURS": ("the PACS may only be used from {detail} o'clock.", "Start again then, or change pacs.hours."),
     "PACS-INCOMPLETE": ("{detail}.", "Pull again; if it happens again, ask the PACS administrator to look at this series."),
     "PACS-LIST": ("{detail}.", "Write one number per line, without wildcards."),
     "PACS-LISTEN": (
         "medfl cannot listen at the address and port given by move.",
         "Give an address of this machine and a free port.",
     ),
+    "PACS-NOT-STORED": (
+        "the PACS did not store an object: {detail}.",
+        "Ask the PACS administrator whether medfl may store, and objects of this kind.",
+    ),
+    "PACS-OBJECT": ("{detail}.", "Send predictions as DICOM-SEG or SR, each file once."),
     "PACS-REFUSED": ("the PACS refused the request: {detail}.", "Ask the PACS administrator what it allows."),
     "PACS-TLS": ("{detail}.", "Check ca-file, cert-file and key-file, and the certificate of the PACS."),
     "PACS-UNREACHABLE": (
@@ -35,6 +40,16 @@ SINGLE_SERIES_CODES = ("PACS-REFUSED", "PACS-INCOMPLETE")  # other series may su
 
 class PullStopped(Exception):
     """Signal that the pull was stopped; it never leaves the pull."""
+
+
+class ServiceNotOffered(DataError):
+    """Error of a PACS that accepted none of what an association asked for."""
+
+
+def service_error() -> ServiceNotOffered:
+    """Return the ``PACS-REFUSED`` of a PACS that does not offer what was asked for."""
+    error = pacs_error("PACS-REFUSED", "it does not offer this service (C-FIND, C-GET, C-MOVE or C-STORE)")
+    return ServiceNotOffered(error.code, error.what, error.fix)
 
 
 def pacs_error(code: str, detail: str = "", case: str = "") -> DataError:

@@ -7,23 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.util import find_spec
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from medfl.data.library_output import silence_libraries
+from medfl.data.pacs.attempts import is_allowed, retry
 from medfl.data.pacs.dicomweb import DicomWeb
 from medfl.data.pacs.dimse import Dimse
-from medfl.data.pacs.pacs_errors import SINGLE_SERIES_CODES, TRANSIENT_CODES, PullStopped, incomplete_error, pacs_error
+from medfl.data.pacs.pacs_errors import SINGLE_SERIES_CODES, PullStopped, incomplete_error, pacs_error
 from medfl.data.pacs.series_download import HIDDEN_FOLDER, SeriesDownload, download_folder
 from medfl.data.pacs.series_query import SeriesInfo, SeriesQuery, read_query
 from medfl.errors import ConfigError, DataError, Problem
 from medfl.site import Site
 from medfl.site.pacs import Pacs
 
-BACKOFF_SECONDS = 1.0  # before the second attempt; doubled before each further one
 _POLL_SECONDS = 0.5  # between two updates of the progress
-T = TypeVar("T")
 
 
 class PacsClient(Protocol):
@@ -99,16 +97,18 @@ def pull_series(
     DataError
         ``PACS-...`` when nothing more can be fetched, ``DISK-FULL``, ``SITE-SECRET``. What was fetched before is kept.
     """
-    if site.pacs is None:
-        raise ConfigError([Problem("site.toml", "pacs", "this table is required and is missing.", "See docs/pacs.md.")])
-    pacs, secret = site.pacs, site.secret()
+    pacs = site.pacs
+    if pacs is None or pacs.query is None:
+        table = "pacs.query" if pacs else "pacs"
+        raise ConfigError([Problem("site.toml", table, "this table is required and is missing.", "See docs/pacs.md.")])
+    secret = site.secret()
     if not is_allowed(pacs.hours):
         raise pacs_error("PACS-HOURS", " to ".join(pacs.hours.split("-")))
     query = read_query(pacs.query, site.folder)
     stop = threading.Event()
     with silence_libraries():
         client = _make_client(site, pacs)
-        chosen = query.select(_retry(lambda: list(client.find(query)), pacs.retries, stop))
+        chosen = query.select(retry(lambda: list(client.find(query)), pacs.retries, stop))
         downloads = [SeriesDownload(series_info, site.root, site.root / HIDDEN_FOLDER, secret, stop) for series_info in chosen]
         pending = [download for download in downloads if not download.is_done()]
         n_present = len(downloads) - len(pending)
@@ -129,45 +129,10 @@ def pull_series(
     )
 
 
-def is_allowed(hours: str, now: datetime | None = None) -> bool:
-    """Return whether the PACS may be queried now.
-
-    Parameters
-    ----------
-    hours : str
-        ``"19-06"``: from 19:00 to 06:00 local time; empty: always.
-    now : datetime, optional
-        Time to check instead of the present.
-
-    Examples
-    --------
-    >>> [is_allowed("19-06", datetime(2024, 1, 1, hour)) for hour in (5, 6, 18, 19)]
-    [True, False, False, True]
-    """
-    if not hours:
-        return True
-    begin, end = (int(part) for part in hours.split("-"))
-    hour = (now or datetime.now()).hour
-    return begin <= hour < end if begin < end else hour >= begin or hour < end
-
-
 def _make_client(site: Site, pacs: Pacs) -> PacsClient:
     if any(find_spec(library) is None for library in ("dicomweb_client", "pynetdicom")):
         raise pacs_error("PACS-EXTRA-MISSING")
     return DicomWeb(pacs, site.folder) if pacs.kind == "dicomweb" else Dimse(pacs, site.folder)
-
-
-def _retry(action: Callable[[], T], retries: int, stop: threading.Event) -> T:
-    """Retry an action that may fail for a while, and wait longer after each failure."""
-    for attempt in range(retries):
-        try:
-            return action()
-        except DataError as error:
-            if error.code not in TRANSIENT_CODES:
-                raise
-        if stop.wait(BACKOFF_SECONDS * 2**attempt):
-            raise PullStopped
-    return action()
 
 
 def _fetch_all(
@@ -215,7 +180,7 @@ def _fetch_series(client: PacsClient, pacs: Pacs, download: SeriesDownload) -> D
             raise incomplete_error(download.image_count, download.series_info.expected)
 
     try:
-        _retry(attempt, pacs.retries, download.stop)
+        retry(attempt, pacs.retries, download.stop)
         download.commit()
     except DataError as error:
         if error.code not in SINGLE_SERIES_CODES:

@@ -64,6 +64,14 @@ class PictureGeometry:
                 turned = _resample_axis(turned, axis, size, nearest=nearest)
         return np.ascontiguousarray(turned)
 
+    def restore(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values of the pixels that `arrange` makes, (..., X, Y), on the pixels of the picture as shown."""
+        turned: tuple[int, int] = self.turn.apply_to_sides(self.shape)
+        for axis, side in enumerate(turned, start=values.ndim - 2):
+            if side != values.shape[axis]:
+                values = values.take(nearest_places(values.shape[axis], side), axis)
+        return np.ascontiguousarray(self.turn.undo(values))
+
     def _stretch(self) -> tuple[float, float]:
         if self.pixel_size is None:
             return 1.0, 1.0

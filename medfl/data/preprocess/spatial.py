@@ -19,8 +19,6 @@ _SLAB_PLANES = 16  # output planes that are interpolated at a time: MONAI needs 
 _SPACING_TOLERANCE = 1e-4  # voxel sizes that differ by a smaller share are equal
 _FLIPPED = -1
 
-Tensors = tuple[torch.Tensor, torch.Tensor | None]
-
 
 def to_ras(volume: Volume, mask: NDArray[np.uint8] | None) -> tuple[Volume, NDArray[np.uint8] | None]:
     """Return views of a volume and its mask whose axes point to the right, the front and the top.
@@ -94,24 +92,37 @@ def _shift_affine(affine: Affine, planes: int) -> Affine:
     return shifted
 
 
-def fit_to_size(image: torch.Tensor, mask: torch.Tensor | None, size: tuple[int, ...]) -> Tensors:
+def fit_to_size(
+    image: torch.Tensor, mask: torch.Tensor | None, affine: Affine, size: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor | None, Affine]:
     """Scale a 2-D image and its mask to fit into a size, with the same aspect ratio.
 
     Parameters
     ----------
     image, mask : Tensor
         (C, X, Y), and (1, X, Y) of uint8.
+    affine : ndarray
+        4 x 4 affine of both, in pixels; both pictures cover the same, so that it is the edges of pixels that stay.
     size : tuple of int
         Largest number of pixels along each axis.
+
+    Returns
+    -------
+    image, mask, affine
     """
     shape = image.shape[1:]
     scale = min(limit / side for limit, side in zip(size, shape, strict=True))
     target = [min(limit, max(1, round(side * scale))) for limit, side in zip(size, shape, strict=True)]
     if list(shape) == target:
-        return image, mask
+        return image, mask, affine
     mode = "area" if scale < 1 else "bilinear"  # area averages, so that there is no aliasing
     scaled = _to_tensor(Resize(target, mode=mode)(image))
-    return scaled, None if mask is None else _to_tensor(Resize(target, mode="nearest-exact")(mask)).round().to(torch.uint8)
+    steps = [side / new for side, new in zip(shape, target, strict=True)]
+    placed = affine @ np.diag([*steps, 1.0, 1.0])
+    placed[:3, 3] += affine[:3, :2] @ [(step - 1) / 2 for step in steps]
+    if mask is not None:
+        mask = _to_tensor(Resize(target, mode="nearest-exact")(mask)).round().to(torch.uint8)
+    return scaled, mask, placed
 
 
 def pad_or_crop(

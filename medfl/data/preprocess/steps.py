@@ -35,7 +35,7 @@ class WorkingCase:
     mask : Tensor, optional
         (1, X, Y[, Z]), uint8.
     affine : ndarray
-        4 x 4 affine of both, in mm.
+        4 x 4 affine of both, in mm; of a 2-D image in pixels of the image as read.
     normalized : bool
         Whether the grey values are on the study's scale already.
     """
@@ -124,7 +124,7 @@ def orient_and_crop(volume: Volume, mask: Mask | None, study: Study) -> WorkingC
 
 
 def normalize_and_resample(case: WorkingCase, study: Study) -> tuple[Volume, Mask | None]:
-    """Do the steps after orientation and crop, which consume the case. Result and errors are those of `preprocess`."""
+    """Do the steps after orientation and crop, which consume all of the case but its affine; see `preprocess`."""
     settings, is_3d = study.preprocessing, study.task.dimension == 3
     with single_threaded():
         if settings.bias_correction == "n4":
@@ -137,7 +137,7 @@ def normalize_and_resample(case: WorkingCase, study: Study) -> tuple[Volume, Mas
         case.image, case.mask, case.affine = resample_to_spacing(case.image, case.mask, case.affine, settings.spacing)
     if settings.size:
         if not is_3d:
-            case.image, case.mask = fit_to_size(case.image, case.mask, settings.size)
+            case.image, case.mask, case.affine = fit_to_size(case.image, case.mask, case.affine, settings.size)
         case.image, case.mask, case.affine = pad_or_crop(case.image, case.mask, case.affine, settings.size)
     array = _to_stored_dtype(case.image, settings).contiguous().numpy()
     result = Volume(array, case.affine if is_3d else np.eye(4))

@@ -9,7 +9,7 @@ from medfl.data.findings import Finding
 from medfl.data.layouts.table_description import ValueCount
 from medfl.data.quality.facts import CaseFacts
 from medfl.study import Study
-from medfl.study.sections import Task
+from medfl.study.task import Task
 from medfl.system.text import plural
 
 SPLITS = ("train", "validation", "test")

@@ -13,6 +13,7 @@ from medfl.data.dicom.parsing import parse_file
 from medfl.data.image_files import read_mask_image
 from medfl.data.layouts import msd
 from medfl.data.layouts.bids_names import DESCRIPTION_FILE, PARTICIPANTS_FILE
+from medfl.data.layouts.csv import index_name
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, read_dataset_json, read_label_names
 from medfl.data.layouts.table import filter_rows, get_column, read_table
@@ -21,7 +22,7 @@ from medfl.data.nifti import read_nifti_values
 from medfl.data.spelling import fold_name, is_blank
 from medfl.errors import DataError
 from medfl.site import Site
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 _MAX_CLASS_TEXTS = 20  # different texts, beyond which a column is no class
 _SAMPLE_MASKS = 30  # masks that are opened to see what they hold
@@ -32,11 +33,11 @@ _MAX_LENGTH = 40  # characters of a name
 
 def read_index_classes(site: Site) -> tuple[str, ...]:
     """Return the different class texts of the site's index, sorted; none when its label column holds something else."""
-    index, bids = (find_table(site.root, name) for name in (site.data.index, PARTICIPANTS_FILE))
     try:
+        index, bids = site.root / index_name(site), find_table(site.root, PARTICIPANTS_FILE)
         table = read_table(index) if index.is_file() else read_table(bids)
         texts = [text.strip() for text in get_column(filter_rows(table, site.data.where), site.data.label)]
-    except DataError:
+    except (DataError, OSError):
         return ()
     different = {fold_name(text): text for text in texts if not is_blank(text)}
     if len(different) > min(_MAX_CLASS_TEXTS, max(2, len(texts) // 2)) or any("/" in t or Path(t).suffix for t in different):

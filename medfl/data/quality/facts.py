@@ -14,7 +14,7 @@ from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding, Level
 from medfl.data.layouts.table_description import TableDescription
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
-from medfl.study.sections import Task
+from medfl.study.task import Task
 from medfl.system.text import format_count, plural
 
 PERCENTILES = (1, 25, 50, 75, 99)  # of the grey values of a case

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Source
 from medfl.data.findings import Finding
 from medfl.data.quality.facts import CaseFacts
 from medfl.data.store.cache_folder import CacheFolder
@@ -53,7 +53,7 @@ def foretell_preparing(
     DataError
         ``PREP-SIZE``; ``CASE-MEMORY`` when preparing needs more memory than there is.
     """
-    masked = not isinstance(case.label, int)
+    masked = isinstance(case.label, Source)
     findings: list[Finding] = []
     try:
         check_prepared_size(shape, spacing, study, site.data, masked=masked, memory=available_memory())

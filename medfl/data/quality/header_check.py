@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Source
 from medfl.data.classes import annotated_classes
 from medfl.data.findings import Finding
 from medfl.data.image_extent import read_extent
@@ -36,7 +36,7 @@ def check_headers(case: Case, study: Study, site: Site) -> CaseFacts:
     known = CaseFacts(case.name, case.patient, case.split, kind=case.image.kind, amounts=amounts)
     try:
         with silence_libraries():
-            if not isinstance(case.label, int):
+            if isinstance(case.label, Source):
                 check_label_names(case.label, study, site)
             extent = read_extent(case.image, study, site)
             known = replace(

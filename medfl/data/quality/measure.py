@@ -64,10 +64,10 @@ def exclude_case(known: CaseFacts, finding: Finding) -> CaseFacts:
 
 
 def _measure_volume(
-    known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int, study: Study, *, preview: bool
+    known: CaseFacts, volume: Volume, label: NDArray[np.uint8] | int | None, study: Study, *, preview: bool
 ) -> CaseFacts:
     flat = study.task.dimension == 2
-    mask = None if isinstance(label, int) else label
+    mask = label if isinstance(label, np.ndarray) else None
     values = subsample(volume.array[0])
     return replace(
         known,
@@ -75,7 +75,7 @@ def _measure_volume(
         size=volume.shape,
         spacing=() if flat else volume.spacing,
         intensity=tuple(float(value) for value in np.percentile(values, PERCENTILES)),
-        amounts=((label, 1.0),) if isinstance(label, int) else _measure_classes(label, volume, study),
+        amounts=((label, 1.0),) if isinstance(label, int) else () if mask is None else _measure_classes(mask, volume, study),
         planes=render_planes(volume, mask, study.task.modality) if preview else (),
     )
 

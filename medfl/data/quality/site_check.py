@@ -34,7 +34,7 @@ from medfl.data.store.prepare import check_policy
 from medfl.errors import DataError, MedflError
 from medfl.site import Site
 from medfl.study import Study
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 from medfl.system.text import plural
 
 Progress = Callable[[int, int], None]  # done, in all

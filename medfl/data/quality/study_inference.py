@@ -23,7 +23,7 @@ from medfl.data.quality.dataset_names import infer_mask_classes, read_channel_na
 from medfl.errors import DataError
 from medfl.site import Site
 from medfl.study import Study
-from medfl.study.sections import Modality
+from medfl.study.task import Modality
 
 _MAX_FILES = 2000  # files that are looked at to infer the kind of the data
 _AIR_HU = -500.0  # Hounsfield units: values this low mean a CT

@@ -29,7 +29,7 @@ def has_no_labels(cohort: Cohort) -> bool:
 
 
 def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
-    """Return a case for each image that lacks nothing but its label, with a label that stands for none.
+    """Return a case for each image that lacks nothing but its label.
 
     Where nothing is labelled, that is every series of the study's modality in a DICOM tree. Pseudonyms are those that the cases
     will have when they are labelled, and are kept for ``medfl data whois``.
@@ -65,7 +65,7 @@ def unlabelled_cases(site: Site, study: Study, cohort: Cohort) -> list[Case]:
             if not isinstance(entry.image, Source):
                 continue
             name = pseudonym(secret, "case", site.name, entry.patient, entry.key)
-            cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, 0))
+            cases.append(Case(name, patient_pseudonym(secret, site.name, entry.patient), "", entry.image, None))
             records.append(build_record(name, _MISSING_LABEL.code, entry, site, study, secret))
         selected = [case for case in cases if case.name in missing or (every and case.name not in excluded)]
         new = {case.name for case in selected} - missing

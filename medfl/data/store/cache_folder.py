@@ -29,7 +29,7 @@ from medfl.system.files import (
 )
 from medfl.system.text import format_bytes, plural
 
-FORMAT_VERSION = 5  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
+FORMAT_VERSION = 6  # part of every key: raise it when the layout, a reader or the preprocessing gives other results
 ABOUT_FILE = "about.json"
 _INDEX_FILE = "index.json"
 _REJECTED_SUFFIX = ".refused.json"

@@ -1,4 +1,4 @@
-"""Arrays that are stored for a case: image, label, voxels of each class, and the mask on the original grid."""
+"""Arrays that are stored for a case: image, label, voxels of each class, the mask on the original grid, and that grid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.data.same_content import checksum_content
+from medfl.data.source_grid import SourceGrid
 from medfl.data.store.mapped_arrays import Array, Meta
 from medfl.data.store.prepared_size import check_prepared_size
 from medfl.data.volume import Volume
@@ -17,7 +18,7 @@ from medfl.study import Study
 MAX_POSITIONS = 10000  # of voxels remembered for each class
 _MAX_COMPARED = 16  # classes; up to here, one comparison a class is faster than a histogram
 
-LoadedCase = tuple[Volume, NDArray[np.uint8] | int]
+LoadedCase = tuple[Volume, NDArray[np.uint8] | int | None]
 
 
 def build_case_arrays(
@@ -28,8 +29,8 @@ def build_case_arrays(
     Parameters
     ----------
     read : callable
-        Returns the volume and the mask or class. It is called here so that nobody else holds what it returns: a large
-        volume is let go as soon as it is oriented and cropped.
+        Returns the volume and the mask or class, if there is one. It is called here so that nobody else holds what it returns:
+        a large volume is let go as soon as it is oriented and cropped.
     study : Study
         Names the task and how images are preprocessed.
     site : Site
@@ -47,8 +48,9 @@ def build_case_arrays(
 
     volume, label = read()
     content = checksum_content(volume, label)
-    volume, mask = orient(volume, None if isinstance(label, int) else label, study)
+    source = SourceGrid.of_volume(volume).to_facts()
     one_class = label if isinstance(label, int) else None
+    volume, mask = orient(volume, label if isinstance(label, np.ndarray) else None, study)
     grid, affine, spacing = volume.shape, volume.affine, volume.spacing
     warnings = [[warning.code, warning.what, warning.fix] for warning in volume.warnings]
     mask = None if mask is None else to_contiguous(mask, np.uint8)  # it is read plane by plane, and written
@@ -61,7 +63,8 @@ def build_case_arrays(
     facts: Meta = {
         "label": one_class,
         "spacing": prepared.spacing,
-        "affine": prepared.affine.tolist(),
+        "affine": working.affine.tolist(),
+        "source": source,
         "foreground": [],
         "present": [],
         "reference": None,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.data.cases import Case
+from medfl.data.cases import Case, Split
 from medfl.data.findings import Finding
+from medfl.data.source_grid import SourceGrid
 from medfl.data.store.mapped_arrays import Array, Meta, map_array
+from medfl.data.volume import Affine
 from medfl.errors import DataError
 
 
@@ -36,6 +39,11 @@ class ReferenceMask:
     spacing: tuple[float, ...]
     prepared_affine: NDArray[np.float64]
 
+    @property
+    def grid(self) -> SourceGrid:
+        """The grid of the mask."""
+        return SourceGrid(self.label.shape, self.affine)
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
@@ -47,8 +55,8 @@ class PreparedCase:
         The case, with its split.
     image : ndarray
         (C, X, Y[, Z]) of the study's dtype, read-only.
-    label : ndarray of uint8 or int
-        Mask (X, Y[, Z]), read-only, or the index of the class.
+    label : ndarray of uint8, int or None
+        Mask (X, Y[, Z]), read-only, or the index of the class; None of a case without a label.
     spacing : tuple of float
         Millimetres of the prepared grid; 1.0 for 2-D images.
     foreground : mapping of int to ndarray
@@ -62,17 +70,23 @@ class PreparedCase:
         Classes of the study that occur in the mask as it was read, or the one of the image.
     content : tuple of str
         The result of `medfl.data.same_content.checksum_content`.
+    affine : ndarray
+        4 x 4 affine of the prepared image in the space of its source: RAS mm, or pixels of a 2-D image as read.
+    source : SourceGrid, optional
+        The grid of the image as read; None where it is not known.
     """
 
     case: Case
     image: Array
-    label: NDArray[np.uint8] | int
+    label: NDArray[np.uint8] | int | None
     spacing: tuple[float, ...]
     foreground: Mapping[int, Array] = field(default_factory=dict)
     reference: ReferenceMask | None = None
     annotated: tuple[int, ...] = ()
     present: tuple[int, ...] = ()
     content: tuple[str, ...] = ()
+    affine: Affine = field(default_factory=lambda: np.eye(4))
+    source: SourceGrid | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +102,17 @@ class PreparedCase:
     def split(self) -> str:
         """``"train"``, ``"validation"`` or ``"test"``."""
         return self.case.split
+
+    def require_label(self) -> NDArray[np.uint8] | int:
+        """Return the label of a case that trains or is scored, and so has one."""
+        label = self.label
+        if label is None:
+            raise TypeError("a case without a label can neither train nor be scored")
+        return label
+
+    def in_split(self, split: Split) -> Self:
+        """Return the case in another split."""
+        return replace(self, case=replace(self.case, split=split))
 
 
 @dataclass(frozen=True)
@@ -137,6 +162,21 @@ class PreparedData:
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
+def select_cases(prepared: PreparedData, splits: Mapping[str, Split]) -> PreparedData:
+    """Return some cases of a site, each in the split that is given for it; findings and order stay.
+
+    Parameters
+    ----------
+    prepared : PreparedData
+        All cases.
+    splits : mapping of str to str
+        Split by name of the case; the others are left out.
+    """
+    chosen = [(case, splits[case.name]) for case in prepared.cases if case.name in splits]
+    cases = tuple(case if case.split == split else case.in_split(split) for case, split in chosen)
+    return replace(prepared, cases=cases)
+
+
 class OnDiskCase(PreparedCase):
     """A prepared case whose arrays are mapped from the store when they are used.
 
@@ -173,10 +213,12 @@ class OnDiskCase(PreparedCase):
         return self._map("image.npy")
 
     @property
-    def label(self) -> NDArray[np.uint8] | int:
-        """Mask (X, Y[, Z]), read-only, or the index of the class."""
+    def label(self) -> NDArray[np.uint8] | int | None:
+        """Mask (X, Y[, Z]), read-only, or the index of the class; None of a case without a label."""
         value = self._meta["label"]
-        return self._map("label.npy") if value is None else int(value)
+        if value is not None:
+            return int(value)
+        return self._map("label.npy") if "label.npy" in self._meta["files"] else None
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -195,8 +237,7 @@ class OnDiskCase(PreparedCase):
         if facts is None:
             return None
         label = self._map("reference.npy")
-        prepared_affine = np.array(self._meta["affine"], dtype=np.float64)
-        return ReferenceMask(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), prepared_affine)
+        return ReferenceMask(label, np.array(facts["affine"], dtype=np.float64), tuple(facts["spacing"]), self.affine)
 
     @property
     def annotated(self) -> tuple[int, ...]:
@@ -213,6 +254,20 @@ class OnDiskCase(PreparedCase):
     def content(self) -> tuple[str, ...]:
         """The result of `medfl.data.same_content.checksum_content`."""
         return tuple(self._meta["content"])
+
+    @property
+    def affine(self) -> Affine:
+        """Affine of the prepared image in the space of its source."""
+        return np.array(self._meta["affine"], dtype=np.float64)
+
+    @property
+    def source(self) -> SourceGrid | None:
+        """The grid of the image as read."""
+        return SourceGrid.from_facts(self._meta["source"])
+
+    def in_split(self, split: Split) -> Self:
+        """Return the case in another split."""
+        return type(self)(replace(self.case, split=split), self._folder, self._meta, self._renew)
 
     def _map(self, name: str) -> Array:
         try:

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class PurgeCandidate:
     study : str
         Name of the study that used it last; empty when it is unknown.
     why : {"plan", "superseded", "run"}
-        A whole plan, or only copies of cases in a plan that stays, made before their files changed, or what the algorithm of a
-        run had to remember here, the site's own model among it.
+        A whole plan, or only copies of cases in a plan that stays, made before their files changed, or what a run left here:
+        what its algorithm had to remember, or the models that the site trained in it.
     cases, size : int
         Prepared cases, and bytes.
     days : float
@@ -51,7 +51,7 @@ class PurgeCandidate:
 
 
 def find_purgeable(
-    site: Site, keep: Collection[Study] = (), older_than: float = 0.0, *, runs: bool = False
+    site: Site, keep: Collection[Study] = (), older_than: float = 0.0, *, runs: bool = False, answers: Path | None = None
 ) -> tuple[PurgeCandidate, ...]:
     """Find prepared data of a site that no study uses.
 
@@ -65,6 +65,9 @@ def find_purgeable(
         Days; what was used later stays.
     runs : bool
         Also what runs of other studies left; a run that still goes on would miss it.
+    answers : Path, optional
+        Folder of the trained models that the site keeps to answer a repeated question, in folders ``<study>/<run>/models``;
+        they count as what runs left.
 
     Returns
     -------
@@ -79,7 +82,9 @@ def find_purgeable(
             found += _find_in_cache_folder(cache_folder, cache_folder.name in wanted, older_than)
     if runs:
         approved = {study.approved_hash()[:16] for study in keep}
-        found += _find_in_runs(root / STATE_FOLDER, approved, older_than)
+        states, kept = (root / STATE_FOLDER).glob("*/*"), answers.glob("*/*/models") if answers else ()
+        of_runs = [*((run.parent.name, run) for run in states), *((run.parent.parent.name, run) for run in kept)]
+        found += _find_in_runs(sorted(of_runs), approved, older_than)
     return tuple(sorted(found, key=lambda item: -item.size))
 
 
@@ -116,11 +121,11 @@ def _find_in_cache_folder(cache_folder: Path, wanted: bool, older_than: float) -
         yield PurgeCandidate((cache_folder,), about, "plan", cases, _folder_size(cache_folder), days)
 
 
-def _find_in_runs(states: Path, wanted: Collection[str], older_than: float) -> Iterator[PurgeCandidate]:
-    for run in sorted(states.glob("*/*")):
-        days = _age_days(run)
-        if run.is_dir() and run.parent.name not in wanted and days >= older_than:
-            yield PurgeCandidate((run,), "", "run", 0, _folder_size(run), days)
+def _find_in_runs(folders: Iterable[tuple[str, Path]], wanted: Collection[str], older_than: float) -> Iterator[PurgeCandidate]:
+    for study, folder in folders:
+        days = _age_days(folder)
+        if folder.is_dir() and study not in wanted and days >= older_than:
+            yield PurgeCandidate((folder,), "", "run", 0, _folder_size(folder), days)
 
 
 def _iter_superseded(cache_folder: Path) -> Iterator[Path]:

@@ -217,6 +217,7 @@ def _make_hospital_folder(folder: Path, seed: int, layout: str) -> Path:
         "",
         "[policy]",
         "min-count = 0",
+        'scores = "exact"',
         "min-cases = 1",
         "max-excluded = 1.0",
         "previews = true",

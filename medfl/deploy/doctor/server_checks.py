@@ -10,13 +10,16 @@ import psutil
 
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.doctor.check_result import CheckResult
+from medfl.deploy.doctor.command_checks import check_command
 from medfl.deploy.doctor.connection_checks import check_connection
 from medfl.deploy.doctor.machine_checks import check_machine
 from medfl.deploy.federation_folder import FederationFolder, open_federation
-from medfl.deploy.proxy import nginx_command
+from medfl.deploy.presence import list_presence
+from medfl.deploy.proxy import has_stream_module, nginx_command
 from medfl.deploy.site_registry import list_enrolled
 from medfl.deploy.superlink import is_superlink_up
 from medfl.errors import DeployError, MedflError
+from medfl.system.text import plural
 
 _LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
@@ -41,6 +44,7 @@ def check_server(path: Path) -> Iterator[CheckResult]:
     yield from _check_secrets(folder)
     yield from _check_sites(folder)
     yield _check_nginx(folder)
+    yield from check_command("monitor.on-failure", folder.settings.monitor.on_failure, folder.path)
     yield from check_machine(folder.path, trains=False)
     yield from _check_running(folder)
 
@@ -92,7 +96,23 @@ def _check_nginx(folder: FederationFolder) -> CheckResult:
         nginx_command(folder.path / "proxy" / "nginx.conf")
     except DeployError as error:
         return CheckResult("NGINX", "error", error.what, error.fix)
+    if not has_stream_module():
+        what = "nginx is installed without its stream module, so strangers at one address may hold all of its connections."
+        return CheckResult("NGINX", "warning", what, "On Debian or Ubuntu: apt-get install libnginx-mod-stream.")
     return CheckResult("NGINX", "ok", "nginx is installed.")
+
+
+def _check_presence(folder: FederationFolder) -> CheckResult:
+    """Check which of the sites that may take part are connected."""
+    try:
+        present = list_presence(folder).values()
+    except DeployError as error:
+        return CheckResult("PRESENCE", "error", error.what, error.fix)
+    away = [f"{site.name} ({site})" for site in present if not site.is_online]
+    if away:
+        fix = "Ask them to look: medfl doctor at the site says what keeps it away."
+        return CheckResult("PRESENCE", "warning", f"Not connected: {', '.join(away)}.", fix)
+    return CheckResult("PRESENCE", "ok", f"{plural(len(present), 'site is', 'sites are')} connected.")
 
 
 def _check_running(folder: FederationFolder) -> Iterator[CheckResult]:
@@ -101,6 +121,7 @@ def _check_running(folder: FederationFolder) -> Iterator[CheckResult]:
         yield CheckResult("SERVER", "warning", "The server is not running.", "Start it: medfl server up FEDERATION")
         return
     yield CheckResult("SERVER", "ok", "Flower's server is running.")
+    yield _check_presence(folder)
     try:
         listening = psutil.net_connections("tcp")
     except psutil.AccessDenied:

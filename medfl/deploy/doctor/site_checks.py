@@ -1,7 +1,8 @@
-"""Checks of a site: files and keys, data, approved studies, the log of exchanges, the connection to the server."""
+"""Checks of a site: files and keys, data, approved studies, its log and its ledger, the connection to the server."""
 
 from __future__ import annotations
 
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -11,17 +12,22 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
-from medfl.audit.verify import find_breaks
+from medfl.audit.verify import verify_logs
 from medfl.deploy.approvals import approved_studies
 from medfl.deploy.doctor.certificate_checks import check_certificate
 from medfl.deploy.doctor.check_result import CheckResult
+from medfl.deploy.doctor.command_checks import check_command
 from medfl.deploy.doctor.connection_checks import check_connection
 from medfl.deploy.doctor.machine_checks import check_machine
+from medfl.deploy.doctor.presence_checks import check_presence
+from medfl.deploy.forgotten_runs import find_forgotten
 from medfl.deploy.identity import private_key_pem
 from medfl.errors import AuditError, ConfigError, DataError, MedflError
+from medfl.privacy.ledger import Ledger, ledger_folder
 from medfl.site import Site, read_site
 from medfl.site.federation_settings import SiteFederation
 from medfl.system.files import write_private
+from medfl.system.text import plural
 
 
 def check_site(folder: Path) -> Iterator[CheckResult]:
@@ -40,10 +46,13 @@ def check_site(folder: Path) -> Iterator[CheckResult]:
     yield CheckResult("SITE-TOML", "ok", f"The site.toml of {site.name} can be read.")
     yield from check_site_files(site)
     yield check_data(site)
+    yield from check_command("policy.on-alarm", site.policy.on_alarm)
     yield from check_machine(site.folder, trains=True)
     if site.federation is not None:
         yield check_approvals(site)
         yield check_audit_log(site, site.federation)
+        yield check_ledger(site)
+        yield check_presence(site)
         yield from _check_server_connection(site, site.federation)
 
 
@@ -107,13 +116,34 @@ def check_audit_log(site: Site, federation: SiteFederation) -> CheckResult:
     if not path.exists():
         return CheckResult("AUDIT", "ok", "The log of exchanges is empty so far.")
     try:
-        breaks = find_breaks([path])
+        found = verify_logs([path])
     except AuditError as error:
         return CheckResult("AUDIT", "error", error.what, error.fix)
-    if breaks:
+    if found.breaks:
         fix = "Keep the file as it is, see 'medfl audit verify', and find out who could write to it."
         return CheckResult("AUDIT", "error", "The log of exchanges was changed after it was written.", fix)
+    if found.strays:
+        what = f"{plural(len(found.strays), 'message')} came that no log of the server claims to have sent."
+        return CheckResult("AUDIT", "warning", what, "See 'medfl audit verify', and ask the server's operator.")
     return CheckResult("AUDIT", "ok", "The log of exchanges is unchanged.")
+
+
+def check_ledger(site: Site) -> CheckResult:
+    """Check that the record of what was asked can be read and written, without which the site answers nothing."""
+    try:
+        usages = Ledger(ledger_folder(site)).list_usage()
+    except DataError as error:
+        return CheckResult("BUDGET", "error", error.what, error.fix)
+    folder = ledger_folder(site)
+    if any(path.stat().st_mode & 0o077 for path in (folder, *folder.rglob("*")) if path.exists()):
+        fix = f"chmod -R go= {shlex.quote(str(folder))}"
+        return CheckResult("BUDGET", "error", "Other accounts of this computer can read what was asked and answered.", fix)
+    forgotten = find_forgotten(site)
+    if forgotten is not None:
+        return CheckResult("BUDGET", "warning", forgotten.what, forgotten.fix)
+    runs = sum(len(usage.runs) for usage in usages)
+    what = f"What was asked is on record: {plural(runs, 'run')} of {plural(len(usages), 'study', 'studies')}."
+    return CheckResult("BUDGET", "ok", what)
 
 
 def _check_secret(site: Site) -> CheckResult:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.network_builders import build_network, network_names, replace_norm
+from medfl.clients.networks.arrays import distinct_tensors, get_arrays
+from medfl.clients.networks.network_builders import build_network, build_network_without_memory, network_names, replace_norm
 from medfl.clients.training.batches import padded_shape
 from medfl.errors import ConfigError
 from medfl.study import network_options as tables
@@ -43,6 +43,11 @@ def test_network_gives_logits_and_has_no_batch_norm(make_study, name: str, dimen
         preprocessing={"size": ",".join([str(side)] * dimension)},
     )
     net = build_network(study)
+    light = distinct_tensors(build_network_without_memory(study))
+    assert all(tensor.is_meta for tensor in light.values())
+    assert {n: (x.shape, x.dtype) for n, x in light.items()} == {
+        n: (x.shape, x.dtype) for n, x in distinct_tensors(net).items()
+    }
     kinds = [type(m) for m in net.modules()]
     assert not any(issubclass(k, nn.modules.batchnorm._BatchNorm) for k in kinds)
     sent = get_arrays(net)  # the server optimises all of floating point, so it must all be parameters

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from medfl.clients.tasks.example_slices import Preview, best_slice, choose_previews, write_previews
+from medfl.clients.tasks.example_slices import (
+    Preview,
+    WorstSlices,
+    best_slice,
+    choose_previews,
+    image_slice,
+    worst_slice,
+    write_pictures,
+    write_previews,
+)
 
 
 def preview(dice: float) -> Preview:
@@ -31,6 +40,41 @@ def test_slice_is_the_one_with_most_foreground_scaled_to_one() -> None:
     assert found.image.shape == (6, 5)
     assert found.image.min() == 0.0
     assert found.image.max() == 1.0
+
+
+def test_slice_of_a_failure_is_the_one_with_most_wrong_voxels() -> None:
+    image = np.random.default_rng(0).standard_normal((6, 5, 4))
+    truth, prediction = np.zeros((6, 5, 4), np.uint8), np.zeros((6, 5, 4), np.uint8)
+    truth[:, :, 1] = prediction[:, :, 1] = 1  # the most foreground, and all of it right
+    truth[2, 2, 3] = 2  # missed
+    assert np.array_equal(worst_slice(image, truth, prediction, 0.5).truth, truth[..., 3])
+    assert np.array_equal(worst_slice(image, truth, truth, 1.0).truth, truth[..., 1])
+    assert image_slice(image, 0.1).image.shape == (6, 5)
+
+
+def test_only_the_worst_cases_are_drawn_and_kept() -> None:
+    drawn: list[str] = []
+
+    def draw(case: str) -> Preview:
+        drawn.append(case)
+        return preview(0.0)
+
+    worst = WorstSlices(2)
+    for case, score in (("a", 0.5), ("b", 0.9), ("c", 0.95), ("d", 0.1), ("e", 0.5)):
+        worst.offer(case, score, lambda case=case: draw(case))  # type: ignore[misc]
+    assert set(worst.by_case()) == {"d", "e"}
+    assert "c" not in drawn
+    nothing = WorstSlices(0)
+    nothing.offer("a", 0.0, lambda: draw("never"))
+    assert nothing.by_case() == {}
+    assert "never" not in drawn
+
+
+def test_pictures_are_private_and_those_of_an_earlier_test_go(tmp_path: Path) -> None:
+    write_pictures({"case-A": preview(0.3), "case-B": preview(0.2)}, tmp_path)
+    write_pictures({"case-B": preview(0.5)}, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["case-B.npz"]
+    assert stat.S_IMODE((tmp_path / "case-B.npz").stat().st_mode) == 0o600
 
 
 def test_files_hold_no_name_and_those_of_an_earlier_test_go(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
-from monai.data import MetaTensor
-from monai.transforms import SpatialResample
 from torch import Tensor, nn
 
-from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images, resample_to_source
+from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images
 from medfl.clients.training.devices import Device
 from medfl.data.cases import Case
-from medfl.data.store.prepared_data import PreparedCase, ReferenceMask
+from medfl.data.store.prepared_data import PreparedCase
 
 CPU = Device(torch.device("cpu"), None)
 
@@ -62,42 +59,3 @@ def test_windows_put_together_give_the_whole_image(make_study) -> None:
     logits = crop_padding(predict(study, net, images, CPU, 0.5)[0], (9, 3, 6))
     assert {shape[1:] for shape in net.seen} == {(1, 4, 4, 4)}
     assert np.allclose(logits[1].numpy(), case((9, 3, 6)).image[0], atol=1e-5)
-
-
-def test_labels_on_source_agree_with_monais_resampling() -> None:
-    rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.standard_normal((3, 10, 9, 8)).astype(np.float32)) * 4
-    prepared = np.diag([2.0, 2.0, 2.5, 1.0])
-    prepared[:3, 3] = (-5.0, 3.0, 1.0)
-    source = np.diag([1.3, 1.7, 3.0, 1.0])
-    source[:3, 3] = (-3.0, 5.0, 3.0)  # all inside the prepared grid
-    reference = ReferenceMask(np.zeros((11, 7, 5), np.uint8), source, (1.3, 1.7, 3.0), prepared)
-    image = MetaTensor(torch.softmax(logits, 0), affine=torch.from_numpy(prepared))
-    resample = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=False, dtype=torch.float32)
-    expected = resample(image, dst_affine=torch.from_numpy(source), spatial_size=(11, 7, 5)).argmax(0).numpy()
-    assert (resample_to_source(logits, reference) == expected).mean() > 0.995
-
-
-def test_labels_on_source_of_the_same_grid_are_the_likeliest_classes() -> None:
-    logits = torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(0))
-    reference = ReferenceMask(np.zeros((6, 5, 4), np.uint8), np.eye(4), (1.0, 1.0, 1.0), np.eye(4))
-    assert np.array_equal(resample_to_source(logits, reference), logits.argmax(0).numpy())
-
-
-def test_what_lies_outside_the_prepared_image_is_background() -> None:
-    logits = torch.zeros(2, 4, 4, 4)
-    logits[1] = 9.0
-    cropped = np.eye(4)
-    cropped[:3, 3] = 3.0
-    labels = resample_to_source(logits, ReferenceMask(np.zeros((10, 10, 10), np.uint8), np.eye(4), (1.0,) * 3, cropped))
-    expected = np.zeros((10, 10, 10), np.uint8)
-    expected[3:7, 3:7, 3:7] = 1
-    assert np.array_equal(labels, expected)
-
-
-def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = torch.randn(2, 6, 5, 4, generator=torch.Generator().manual_seed(0))
-    reference = ReferenceMask(np.zeros((13, 9, 8), np.uint8), np.diag([0.5, 0.5, 0.5, 1.0]), (0.5,) * 3, np.eye(4))
-    whole = resample_to_source(logits, reference)
-    monkeypatch.setattr("medfl.clients.tasks.inference._SLAB", 150)
-    assert np.array_equal(resample_to_source(logits, reference), whole)

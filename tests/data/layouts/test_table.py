@@ -135,10 +135,10 @@ def test_a_cell_holds_what_unicode_calls_a_line_break(tmp_path: Path) -> None:
 
 
 def test_rows_with_too_many_cells_are_refused_for_they_are_shifted(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("image,patient,label\n1.png,DOE, JANE,1\n2.png,x,1,,\n")
+    (tmp_path / "t.csv").write_text("image,patient,label\n1.png,Doe, Jane,1\n2.png,x,1,,\n")
     with pytest.raises(DataError, match=r"INDEX-FORMAT.* 1 row") as caught:
         read_table(tmp_path / "t.csv")
-    assert "JANE" not in str(caught.value)
+    assert "Jane" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
+from medfl.data.pacs import attempts
 from medfl.data.pacs import pull as pulling
 from medfl.data.pacs.pull import PullProgress
 from medfl.data.pacs.series_download import SeriesDownload
@@ -67,6 +69,34 @@ def archive(tmp_path: Path, write_series: Any, save_seg: Any) -> Archive:
 
 
 @pytest.fixture
+def predictions(archive: Archive, tmp_path: Path) -> list[Path]:
+    """Return three segmentations of one series, as files; each is a series of its own, as those of `medfl` are."""
+    paths = []
+    for number in range(3):
+        ds = pydicom.dcmread(archive.files["seg"][0])
+        ds.SeriesInstanceUID = generate_uid()
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        paths.append(tmp_path / f"seg-{number}.dcm")
+        ds.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+@pytest.fixture
+def report(archive: Archive, tmp_path: Path) -> Path:
+    """Return a structured report of the same study, as a file."""
+    of = archive.datasets[0]
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = ComprehensiveSRStorage, generate_uid(), "SR"
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    ds.StudyInstanceUID, ds.StudyDate, ds.PatientID = of.StudyInstanceUID, of.StudyDate, of.PatientID
+    ds.SeriesInstanceUID = generate_uid()
+    ds.save_as(tmp_path / "report.dcm", enforce_file_format=True)
+    return tmp_path / "report.dcm"
+
+
+@pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a function that finds a free port on the loopback address."""
     return ports.find_free_port
@@ -75,7 +105,7 @@ def free_port() -> Callable[[], int]:
 @pytest.fixture
 def pacs_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
     """Return a factory of sites with a given table ``pacs``; by default, ``query`` is all CT and SEG of 2024."""
-    monkeypatch.setattr(pulling, "BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(attempts, "BACKOFF_SECONDS", 0.02)
 
     def make(query: dict[str, Any] | None = None, **pacs: Any) -> Site:
         table = {key.replace("_", "-"): value for key, value in pacs.items()}

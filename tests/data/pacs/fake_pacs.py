@@ -15,7 +15,7 @@ SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5"]
 
 
 class FakePacs:
-    """Handlers of C-FIND, C-GET and C-MOVE, with faults that a test may switch on."""
+    """Handlers of C-FIND, C-GET, C-MOVE and C-STORE, with faults that a test may switch on."""
 
     def __init__(self, datasets: list[Dataset], move_port: int) -> None:
         self.datasets, self.move_port = datasets, move_port
@@ -24,6 +24,8 @@ class FakePacs:
         self.heeds_filters = True
         self.fetches: list[str] = []
         self.finds: list[Dataset] = []
+        self.stored: list[Dataset] = []
+        self.store_answers: list[int | None] = []  # to the next objects: a status, or None to abort; 0 when there is none left
 
     def find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         identifier = event.identifier
@@ -75,6 +77,15 @@ class FakePacs:
         yield ("127.0.0.1", self.move_port) if event.move_destination == "MEDFL" else (None, None)
         yield from self._send(event)
 
+    def store(self, event: evt.Event) -> int:
+        answer = self.store_answers.pop(0) if self.store_answers else 0
+        if answer is None:
+            event.assoc.abort()
+            return 0xC000
+        if answer == 0 or answer >> 12 == 0xB:
+            self.stored.append(event.dataset)
+        return answer
+
 
 def serve(pacs: FakePacs, port: int, models: tuple[str, ...] = ("Find", "Get", "Move"), **options: Any) -> AE:
     """Listen on the loopback address with the AE title PACS, for the AE title MEDFL only."""
@@ -87,5 +98,6 @@ def serve(pacs: FakePacs, port: int, models: tuple[str, ...] = ("Find", "Get", "
         ae.add_supported_context(uid, SYNTAXES, scu_role=True, scp_role=True)
         ae.add_requested_context(uid)
     handlers = [(evt.EVT_C_FIND, pacs.find), (evt.EVT_C_GET, pacs.get), (evt.EVT_C_MOVE, pacs.move)]
+    handlers.append((evt.EVT_C_STORE, pacs.store))
     ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, **options)
     return ae

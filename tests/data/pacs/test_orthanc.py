@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.series import read_series
 from medfl.data.pacs.pull import pull_series
+from medfl.data.pacs.send import send_objects
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
@@ -111,6 +113,57 @@ def test_an_interrupted_pull_resumes_and_gives_the_same_volumes(
         _assert_same_volumes(site.root, archive)
         assert pull_series(site).series == 0
         shutil.rmtree(site.root)
+
+
+@pytest.mark.parametrize("service", ["dicomweb", "dimse"])
+def test_predictions_that_were_sent_are_found_again_by_query(
+    service: str,
+    orthanc: dict[str, int],
+    pacs_site: Any,
+    predictions: list[Path],
+    report: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query = {"modalities": "SEG,SR", "study-dates": "20230101-20241231"}
+    sites = {kind: pacs_site(query, **_pacs_keys(kind, orthanc, monkeypatch)) for kind in ("dicomweb", "dimse")}
+    site, paths = sites[service], [*predictions, report]
+    answers = send_objects(paths, site.pacs, site.folder)
+    assert [(answer.path, answer.problem, answer.is_changed) for answer in answers] == [(path, None, False) for path in paths]
+    for asked in sites.values():  # by QIDO-RS and by C-FIND, however they came
+        assert pull_series(asked, dry_run=True).found == (("SEG", 4, 4), ("SR", 1, 1))  # one SEG was there before
+    pull_series(sites["dicomweb"])
+    pulled = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, site.root.glob("study-*/series-*/*.dcm"))}
+    for sent in map(pydicom.dcmread, paths):
+        assert pulled[sent.SOPInstanceUID] == sent
+    assert {a.problem for a in send_objects(paths, site.pacs, site.folder)} == {None}  # sent twice, stored once
+    assert pull_series(site, dry_run=True).found == (("SEG", 4, 4), ("SR", 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("service", "change", "code"),
+    [
+        ("dicomweb", {"password": "wrong"}, "PACS-AUTH"),
+        ("dimse", {"calling-ae-title": "UNKNOWN"}, "PACS-AET"),
+    ],
+)
+def test_who_may_not_store_is_told_so_and_nothing_is_stored(
+    service: str,
+    change: dict[str, str],
+    code: str,
+    orthanc: dict[str, int],
+    pacs_site: Any,
+    predictions: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = _pacs_keys(service, orthanc, monkeypatch)
+    if password := change.get("password"):
+        monkeypatch.setenv("PACS_PASSWORD", password)
+    site = pacs_site(**keys, **{key: value for key, value in change.items() if key != "password"})
+    problems = [answer.problem for answer in send_objects(predictions, site.pacs, site.folder)]
+    assert [problem and problem.code for problem in problems] == [code] * 3
+    assert not [word for word in ("127.0.0.1", "1.2.", "CANARY") if word in " ".join(map(str, problems))]
+    allowed = pacs_site({"modalities": "SEG", "study-dates": "20230101-20241231"}, **_pacs_keys("dimse", orthanc, monkeypatch))
+    assert pull_series(allowed, dry_run=True).found == (("SEG", 1, 1),)
 
 
 def _assert_same_volumes(root: Path, archive: Any) -> None:

@@ -59,7 +59,7 @@ def site_of(folder: Path, cases: int = 8, **policy: Any) -> Site:
         affine = np.diag([-1.0, 1.0, 2.0, 1.0])
         write_nifti(folder / f"img{number}.nii", values, affine)
         write_nifti(folder / f"seg{number}.nii", mask_of(number), affine)
-        rows.append({"image": f"img{number}.nii", "label": f"seg{number}.nii", "patient": f"DOE{number}"})
+        rows.append({"image": f"img{number}.nii", "label": f"seg{number}.nii", "patient": f"Doe{number}"})
     with open(folder / "index.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, ["image", "label", "patient"])
         writer.writeheader()

@@ -110,7 +110,7 @@ def test_counting_classes_is_the_same_for_few_and_many() -> None:
 
 def test_classification_keeps_the_class(tmp_path: Path) -> None:
     site = site_of(tmp_path / "north", 6)
-    rows = "".join(f"img{n}.nii,{'ill' if n % 2 else 'well'},DOE{n}\n" for n in range(6))
+    rows = "".join(f"img{n}.nii,{'ill' if n % 2 else 'well'},Doe{n}\n" for n in range(6))
     (site.folder / "index.csv").write_text(f"image,label,patient\n{rows}")
     prepared = prepare(site, study_of({"kind": "classification", "classes": "well,ill"}, size="8,8,8"))
     assert sorted(int(np.asarray(case.label)) for case in prepared.cases) == [0, 0, 0, 1, 1, 1]
@@ -145,13 +145,13 @@ def test_library_exception_becomes_a_finding_without_its_text(tmp_path: Path, mo
     def sometimes(case: Any, study: Study, site: Site) -> Any:
         broken.append(case.name)
         if len(broken) == 1:
-            raise ValueError("/data/DOE_JANE/1.dcm")
+            raise ValueError("/data/Doe_Jane/1.dcm")
         return load(case, study, site)
 
     monkeypatch.setattr(case_cache_module, "load_case", sometimes)
     prepared = prepare(site, study_of())
     assert [(finding.code, finding.case) for finding in prepared.findings] == [("CASE-UNREADABLE", broken[0])]
-    assert "DOE" not in str(prepared.findings)
+    assert "Doe" not in str(prepared.findings)
     assert len(prepare(site, study_of()).cases) == 8  # not stored as refused: the cause may be gone
 
 
@@ -377,6 +377,21 @@ def test_no_name_of_a_patient_or_file_reaches_the_store(tmp_path: Path) -> None:
         if path.name == "index.sqlite":  # of the files themselves: its owner's alone, see tests/data/index
             continue
         content = path.read_bytes() if path.is_file() else b""
-        for canary in ("DOE", "img0", "seg0", "north"):
+        for canary in ("Doe", "img0", "seg0", "north"):
             assert canary not in str(path.relative_to(tmp_path))
             assert canary.encode() not in content
+
+
+def test_another_split_seed_reads_no_image_again_and_gives_other_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splits_of(**seeds: int) -> dict[str, str]:
+        study = Study.model_validate(config_of() | seeds)
+        return {case.name: case.split for case in prepare(site, study).cases}
+
+    site = site_of(tmp_path / "north")
+    first = splits_of(seed=1)
+    forbid_reading(monkeypatch)
+    assert splits_of(seed=2, split_seed=1) == first
+    assert splits_of(seed=2) != first
+    assert splits_of(seed=1, split_seed=2) == splits_of(seed=2)

@@ -13,7 +13,7 @@ from medfl.site import Site, SiteData
 from tests.data.store.store_site import mask_of, site_of, study_of, write_nifti
 
 MIRRORED = np.diag([-1.0, 1.0, 2.0, 1.0])
-ROWS = [f"img{n}.nii,seg{n}.nii,DOE{n}" for n in range(4)]
+ROWS = [f"img{n}.nii,seg{n}.nii,Doe{n}" for n in range(4)]
 
 
 def rewrite(site: Site, affine: np.ndarray, number: int = 0) -> None:

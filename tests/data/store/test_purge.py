@@ -101,3 +101,22 @@ def test_what_runs_left_goes_only_when_asked_for(site: Site) -> None:
     assert purge([item]) == 100
     assert (ours.is_dir(), old.is_dir(), young.is_dir()) == (True, False, True)
     assert len(find_purgeable(site, runs=True)) == 2
+
+
+def test_models_that_a_site_keeps_to_answer_again_are_of_runs_too(site: Site, tmp_path: Path) -> None:
+    def kept(study: Study, days: float) -> Path:
+        folder = tmp_path / "answers" / study.approved_hash()[:16] / "run" / "models"
+        folder.mkdir(parents=True)
+        (folder / "train-1.answer").write_bytes(b"x" * 100)
+        (folder.parent / "test-0.answer").write_bytes(b"x")
+        os.utime(folder, (time.time() - 86400 * days,) * 2)
+        return folder
+
+    kept(study_of(), 40)
+    old = kept(study_of(intensity="unit"), 40)
+    kept(study_of(clip=True), 1)
+    assert find_purgeable(site, answers=tmp_path / "answers") == ()
+    (item,) = find_purgeable(site, [study_of()], older_than=30, runs=True, answers=tmp_path / "answers")
+    assert (item.folders, item.why, item.size) == ((old,), "run", 100)
+    purge([item])
+    assert [path.name for path in old.parent.iterdir()] == ["test-0.answer"]

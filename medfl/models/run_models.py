@@ -1,4 +1,4 @@
-"""Models of a run as PyTorch networks: which arrays belong to a model, and where they are."""
+"""Models of a run: which arrays belong to each, and where they are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 from typing import Literal, get_args
 
-from torch import nn
-
-from medfl.clients.networks.arrays import load_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.personal_model import load_personal_model
 from medfl.clients.training.client_state import ClientState, state_folder
@@ -28,14 +25,14 @@ Which = Literal["best", "final"]
 _AFTER_ALL_ROUNDS = sys.maxsize  # the newest of what a site has saved: the test of the run may have fine-tuned it
 
 
-def load_model(run: Run, arm: str, site: str | None, which: Which) -> nn.Module:
-    """Load a model of a run, see `medfl.api.OpenRun.model`."""
-    net = build_network(run.study)
-    load_arrays(net, _find_arrays(run, net, arm, site, which))
-    return net.eval()
+def find_arrays(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
+    """Return the tensors of a model of a run, in the order of the network; see `medfl.api.OpenRun.model`.
 
-
-def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Which) -> Tensors:
+    Raises
+    ------
+    RunError
+        ``RUN-MODEL`` when there is no such model, with the reason; ``CHECKPOINT-DAMAGED``.
+    """
     if which not in get_args(Which):
         raise _no_such_model(f"'which' came as {which!r}.", "Take 'best' or 'final'.")
     arms = run.study.arms
@@ -44,7 +41,7 @@ def _find_arrays(run: Run, net: nn.Module, arm: str, site: str | None, which: Wh
     if arm == "local":
         return _load_local(run, site, which)
     if site is not None:
-        return _load_personal(run, net, site, which)
+        return _load_personal(run, site, which)
     if run.study.local_layers:
         what = f"layers ({join_words(run.study.local_layers)}) stay at the sites, so the shared model is not whole."
         raise _no_such_model(what, "Name the site whose layers complete it, as model(site=...).")
@@ -78,7 +75,7 @@ def _load_shared(run: Run, which: Which) -> Checkpoint:
     return checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1]))
 
 
-def _load_personal(run: Run, net: nn.Module, site: str, which: Which) -> Tensors:
+def _load_personal(run: Run, site: str, which: Which) -> Tensors:
     if not run.study.has_personal_models:
         what = "the sites have no models of their own in this study: all have the shared one."
         raise _no_such_model(what, "Leave 'site' out.")
@@ -89,7 +86,7 @@ def _load_personal(run: Run, net: nn.Module, site: str, which: Which) -> Tensors
     if which == "best":
         own = load_personal_model(ClientState(folder, _AFTER_ALL_ROUNDS))
     else:  # a run that was stopped in a round may have left layers of it, which belong to no shared model
-        own = complete_model(net, shared.arrays, ClientState(folder, int(shared.meta["round"]) + 1))
+        own = complete_model(build_network(run.study), shared.arrays, ClientState(folder, int(shared.meta["round"]) + 1))
     if own is None:
         what = f"what {site!r} keeps of this run is not on this machine, or was purged."
         raise _no_such_model(what, "Run the study again, with the same folder of prepared data (MEDFL_STORE).")
@@ -114,4 +111,4 @@ def _no_such_model(what: str, fix: str) -> RunError:
 
 def _not_chosen() -> RunError:
     what = "the run has not chosen its best model: it is still going on, or ended early."
-    return _no_such_model(what, "Take which='final', the model of the last round that was done.")
+    return _no_such_model(what, "Take that of the last round that was done: which='final', on the command line --which final.")

@@ -1,0 +1,51 @@
+"""Size of what a site sends after training, told without a weight of the network: of a bundle that nobody has approved yet."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from medfl.clients.networks.arrays import distinct_tensors
+from medfl.clients.networks.layers import local_names
+from medfl.clients.networks.network_builders import build_network_without_memory
+from medfl.study import Study
+
+_BYTES = {"bf16": 2, "int8": 1}  # of a value, by codec
+_SCALE_BYTES = 4  # int8: one for each tensor
+_KEPT_BYTES = 8  # top-k: value and position
+
+
+def count_update_bytes(study: Study) -> dict[str, int]:
+    """Return the bytes of one trained model as it leaves, for each arm of a study, with what its algorithm sends beside it.
+
+    Parameters
+    ----------
+    study : Study
+        Names the network, the layers that stay, and the codec. An algorithm of another package may send more.
+
+    Raises
+    ------
+    ConfigError
+        When the study's arguments are not valid for the network.
+    """
+    net = build_network_without_memory(study)
+    staying = local_names(study, net)
+    tensors = distinct_tensors(net)
+    sizes = {"federated": _count_bytes(study, [t for name, t in tensors.items() if name not in staying])}
+    sizes["local"] = sum(tensor.nbytes for tensor in tensors.values())  # whole, and not compressed
+    return {arm: sizes[arm] for arm in study.arms}
+
+
+def _count_bytes(study: Study, tensors: list[torch.Tensor]) -> int:
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    values, whole = sum(tensor.numel() for tensor in floats), sum(tensor.nbytes for tensor in floats)
+    codec = study.compression.codec
+    if codec == "none":
+        packed = whole
+    elif codec == "top-k":
+        packed = _KEPT_BYTES * min(values, math.ceil(study.compression.keep * values))
+    else:
+        packed = _BYTES[codec] * values + (_SCALE_BYTES * len(floats) if codec == "int8" else 0)
+    control = whole if study.strategy.name == "scaffold" else 0
+    return packed + control + sum(tensor.nbytes for tensor in tensors if not tensor.is_floating_point())

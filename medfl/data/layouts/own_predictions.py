@@ -1,0 +1,30 @@
+"""What is told of predictions that medfl wrote itself, where they lie among the data: they are passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from medfl.data.findings import Finding
+from medfl.errors import DataError
+from medfl.system.text import plural
+
+_ALLOW = "Set allow-predictions = true in the table 'data' of site.toml if they are meant as labels."
+
+
+def predicted_label_error() -> DataError:
+    """Return the error of a label that a model of medfl predicted."""
+    return DataError("LBL-PREDICTED", "the label is a segmentation that medfl predicted, and no truth.", _ALLOW)
+
+
+def predicted_labels_warning(count: int) -> Finding:
+    """Return the warning about segmentations by medfl, which are labels of no series."""
+    what = f"{plural(count, 'segmentation')} that medfl predicted: passed over as no truth to learn from."
+    return Finding.warning("LBL-PREDICTED", what, _ALLOW)
+
+
+def prediction_folder_warnings(folders: Collection[str]) -> list[Finding]:
+    """Return the warning about folders of predictions in a data folder, if there are any."""
+    if not folders:
+        return []
+    what = f"{plural(len(folders), 'folder')} of predictions by medfl in the data folder: passed over."
+    return [Finding.warning("DATA-PREDICTIONS", what, "Nothing to do. Better keep predictions outside of the data folder.")]

@@ -1,0 +1,1 @@
+"""Trained models, opened to be used: predicted with, exported, handed on."""

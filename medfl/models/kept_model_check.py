@@ -1,0 +1,91 @@
+"""Check of a model that a hospital keeps: whether it is what the federation's server sent, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from medfl.errors import RunError
+from medfl.grids.packing import pack
+from medfl.messages.digests import digest_record
+from medfl.messages.message_proof import MessageProof
+from medfl.messages.models import Tensors
+from medfl.messages.records import ARM, ARRAYS, MODEL_ROUND, SPLIT, to_array_record
+from medfl.runs.kept_models import KeptModel
+from medfl.runs.model_file import ModelFile, read_model_file
+
+Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "not-kept"]
+
+_AUTHORITY = " authority"  # how the name of a federation's authority ends: medfl.deploy.ca
+
+
+@dataclass(frozen=True)
+class KeptModelCheck:
+    """What a check found.
+
+    Parameters
+    ----------
+    standing : {"signed", "other-authority", "own", "unsigned", "changed", "not-kept"}
+        Signed by the server of the site's federation; by that of one whose authority is no longer the site's; the site's own
+        model, which no server signed; sent without a signature; changed since, or of unknown origin; there is a receipt alone.
+    federation : str
+        Name of the federation, where a server signed it.
+    """
+
+    standing: Standing
+    federation: str = ""
+
+
+def check_kept_model(model: KeptModel, authority: bytes | None) -> KeptModelCheck:
+    """Check a kept model, its study and its receipt against each other and against what the server signed.
+
+    Parameters
+    ----------
+    model : KeptModel
+        The model.
+    authority : bytes, optional
+        Certificate of the authority that the site trusts now, PEM; None for a site of no federation.
+    """
+    if not model.is_there:
+        return KeptModelCheck("not-kept")
+    try:
+        file = read_model_file(model.path)
+    except RunError:
+        return KeptModelCheck("changed")
+    if file.digest != model.sha256 or file.study_hash != model.study_hash:
+        return KeptModelCheck("changed")
+    if model.which == "personal":
+        return KeptModelCheck("own")
+    return _check_proof(model, file, authority) if model.proof else KeptModelCheck("unsigned")
+
+
+def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None) -> KeptModelCheck:
+    try:
+        proof = MessageProof.from_json(model.proof or {})
+        statement, settings = proof.statement(), proof.settings()
+    except ValueError:
+        return KeptModelCheck("changed")
+    if statement is None or (statement.study, statement.run) != (file.study_hash, model.run):
+        return KeptModelCheck("changed")
+    is_chosen = settings.get(SPLIT) == "test" and settings.get(ARM, "") != "local"
+    if not is_chosen or settings.get(MODEL_ROUND) != file.about.get("round") or model.round != file.about.get("round"):
+        return KeptModelCheck("changed")
+    if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(file.arrays)):
+        return KeptModelCheck("changed")
+    return KeptModelCheck("signed" if proof.authority == authority else "other-authority", _federation(proof.authority))
+
+
+def _digests(arrays: Tensors) -> Iterator[str]:
+    """Yield the digest of the arrays as a message holds them, and as it holds them packed."""
+    record = to_array_record(arrays)
+    yield digest_record(record)
+    yield digest_record(pack(record))
+
+
+def _federation(authority: bytes) -> str:
+    names = x509.load_pem_x509_certificate(authority).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value).removesuffix(_AUTHORITY) if names else ""
