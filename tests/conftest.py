@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-import medfl.cli.console  # noqa: F401 - before a test sets COLUMNS: rich keeps for good what it finds when a console is made
+os.environ.pop("COLUMNS", None)  # rich keeps for good the width that it finds when a console is made: no test's, nor a shell's
+import medfl.cli.console  # noqa: F401
 from tests.studies import NODULE_STUDY
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"

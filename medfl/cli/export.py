@@ -27,7 +27,7 @@ def export(
     licence: Annotated[
         str, typer.Option("--licence", help="Licence of the model that the hospitals agreed on, such as CC-BY-NC-4.0.")
     ] = "",
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well; needs flwr-medfl[onnx].")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx as well; needs flwr-medfl\\[onnx].")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a model of a run as a MONAI bundle: for `python -m monai.bundle run`, plain PyTorch and `medfl predict`."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.network_builders import build_network
 from medfl.deploy.approvals import approve
 from medfl.models.trained_model import open_model
 from medfl.runs.kept_models import KeptModel, Which, list_kept, write_kept
@@ -30,7 +31,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def keep(site: Path, run: str, which: Which = "shared") -> KeptModel:
     test = {"score": 0.8734, "patients": 12, "scores": {"dice": 0.8734}}
     model = KeptModel(STUDY.name, STUDY.approved_hash(), run, which, 7 if which == "shared" else None, test)
-    return write_kept(site.resolve() / "models", STUDY, {"w": np.ones(3, np.float32)}, model)
+    return write_kept(site.resolve() / "models", STUDY, get_arrays(build_network(STUDY)), model)
 
 
 def medfl(*words: object, answer: str = "") -> Result:
