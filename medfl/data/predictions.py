@@ -33,6 +33,7 @@ from medfl.system.files import is_disk_full, write_file
 
 Mask = NDArray[np.uint8]
 _SUFFIXES = (".nii", ".nii.gz")
+_GZIP_LEVEL = 1  # as nibabel writes: more costs as much time as the network, and saves little on a mask
 _HALF_VOXEL = 0.5  # a voxel reaches half its size beyond its centre
 _DEFAULTS = SiteData()
 
@@ -89,7 +90,7 @@ def write_nifti(mask: Mask, grid: SourceGrid, path: Path) -> None:
     if corner_distance(made.get_qform(), made.get_sform(), values.shape) > FORM_TOLERANCE_MM:
         made.set_qform(None, code="unknown")  # a quaternion cannot say that axes are a little oblique to each other
     data = made.to_bytes()
-    _write_private(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
+    _write_private(path, gzip.compress(data, _GZIP_LEVEL, mtime=0) if path.name.endswith(".gz") else data)
 
 
 def write_png(mask: Mask, grid: SourceGrid, path: Path) -> None:
