@@ -7,10 +7,9 @@ from flwr.app import ArrayRecord
 # First, though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and MONAI's
 # circular imports break when two threads enter them at different modules.
 import medfl.clients.node  # noqa: F401
-from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.layers import shared_arrays
-from medfl.clients.networks.network_builders import build_network
-from medfl.messages.records import INITIAL, INITIAL_FULL, to_array_record
+from medfl.clients.networks.layers import shared_arrays, whole_arrays
+from medfl.clients.networks.tuning import build_training_network
+from medfl.messages.records import BASE, BASE_FULL, INITIAL, INITIAL_FULL, to_array_record
 from medfl.study import Study
 
 
@@ -25,9 +24,10 @@ def build_initial_model(study: Study) -> ArrayRecord:
     Returns
     -------
     ArrayRecord
-        Arrays in the order of `medfl.clients.networks.arrays.get_arrays`, without the layers that stay at the sites.
+        Arrays in the order of `medfl.clients.networks.arrays.get_arrays`, without the layers that stay at the sites and those
+        that are not trained.
     """
-    return to_array_record(shared_arrays(study, build_network(study)))
+    return to_array_record(shared_arrays(study, build_training_network(study)))
 
 
 def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
@@ -36,9 +36,16 @@ def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
     Parameters
     ----------
     study : Study
-        Where layers stay at the sites and an arm trains each site alone, that arm's whole model is built as well.
+        Where layers stay at the sites and an arm trains each site alone, that arm's model is built as well; where a part is
+        trained, also what completes it.
     """
-    models = {INITIAL: build_initial_model(study)}
-    if study.local_layers and "local" in study.arms:
-        models[INITIAL_FULL] = to_array_record(get_arrays(build_network(study)))
-    return models
+    net = build_training_network(study)
+    has_full = bool(study.local_layers) and "local" in study.arms
+    models = {INITIAL: shared_arrays(study, net)}
+    if has_full:
+        models[INITIAL_FULL] = shared_arrays(study, net, "local")
+    if study.training.tunes_part:
+        models[BASE] = whole_arrays(study, net)
+        if has_full:
+            models[BASE_FULL] = whole_arrays(study, net, "local")
+    return {name: to_array_record(arrays) for name, arrays in models.items()}

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medfl import metrics
+from medfl.clients.networks.layers import shared_names
+from medfl.clients.networks.tuning import build_training_network_without_memory
 from medfl.errors import MedflError
 from medfl.messages.message_proof import MessageProof
 from medfl.messages.models import Tensors
 from medfl.messages.records import EVAL_PATIENTS, MODEL_ROUND, Metrics
 from medfl.runs.kept_models import KeptModel, Which, models_folder, write_kept
+from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.site import Site
 from medfl.study import Study
 
@@ -54,7 +57,7 @@ class ModelKeeper:
         which : {"shared", "personal"}
             The model of all hospitals, or the site's own.
         arrays : mapping of str to ndarray
-            The model, in the order of its network.
+            The model, in the order of the network in training; it is kept as the plain network of the study has it.
         scores : dict
             Its exact scores on the site's own test patients.
         """
@@ -62,12 +65,20 @@ class ModelKeeper:
             return
         try:
             is_own = which == "personal"
-            model = self._describe(which, scores)
-            write_kept(models_folder(self.site), self.study, arrays, model, self.site.name if is_own else "")
+            model, whole = self._describe(which, scores), merge_low_rank(self.study, arrays)
+            sent = None if is_own else self._sent(arrays)
+            write_kept(models_folder(self.site), self.study, whole, model, self.site.name if is_own else "", sent)
         except MedflError as error:
             _log.warning("[MODEL-NOT-KEPT] %s The test goes on. (%s: %s)", error.what, self.study.name, self.run)
         else:
             _log.info("A model of %s (%s) stays at this site: medfl site models", self.study.name, self.run)
+
+    def _sent(self, arrays: Tensors) -> Tensors | None:
+        """Return what came of a shared model where that is a part of it, so that it can be held against the signature."""
+        if not self.study.training.tunes_part:
+            return None
+        names = shared_names(self.study, build_training_network_without_memory(self.study))
+        return {name: arrays[name] for name in names}
 
     def _describe(self, which: Which, scores: Metrics) -> KeptModel:
         derived = metrics.derive(self.study, scores)

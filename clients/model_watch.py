@@ -11,9 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.layers import shared_names
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.layers import shared_arrays
+from medfl.clients.networks.tuning import build_training_network
 from medfl.clients.training.client_state import is_run_name
 from medfl.clients.training.round_rates import count_own_rounds, round_rate
 from medfl.errors import PolicyError
@@ -218,11 +217,9 @@ def _first_name(study: Study, arm: str) -> str:
 @lru_cache(maxsize=4)
 def _find_first_model(study: Study, arm: str, folder: Path) -> FirstModel:
     """Compute the first model of an arm, write it beside what is kept, and return what is known of it."""
-    net = build_network(study)
-    arrays = get_arrays(net)
+    net = build_training_network(study)
+    arrays = shared_arrays(study, net, arm)
     name = _first_name(study, arm)
-    if name == "first":
-        arrays = {key: arrays[key] for key in shared_names(study, net)}
     with contextlib.suppress(OSError):  # it is missed where it is opened
         path_store.save_model(folder / name, arrays, 0)
     layout = {key: (tensor.shape, tensor.dtype) for key, tensor in arrays.items()}

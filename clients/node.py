@@ -34,6 +34,7 @@ from medfl.privacy.released_scores import Split, release_scores
 from medfl.privacy.score_noise import ScoreNoise, build_score_noise
 from medfl.runs.kept_models import Which
 from medfl.site import Site
+from medfl.study import Study
 
 
 def join(message: Message, context: Context, opened: node_cache.OpenNode | None = None) -> Message:
@@ -42,8 +43,7 @@ def join(message: Message, context: Context, opened: node_cache.OpenNode | None 
     study, site = opened.study, opened.site
     with _time_limit(site):
         prepared = _load_training_cases(opened)
-        layout = records.layout_hash(layers.shared_arrays(study, node_cache.get_network(study)))
-        info = joining.site_info(prepared, site) | {records.MODEL_HASH: layout}
+        info = joining.site_info(prepared, site) | {records.MODEL_HASH: _hash_model(study)}
         info |= joining.simulation_info(prepared) if opened.simulation else {}
         numbers = policy_checks.redact(joining.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, None, info))
@@ -87,6 +87,13 @@ def evaluate(message: Message, context: Context, opened: node_cache.OpenNode | N
         noise = _score_noise(message, context, opened)
         numbers = _evaluate_metrics(task, split, own, noise, opened.keep_model, trial=bool(config.get(records.TRIAL, False)))
         return _build_reply(message, site, records.build_reply_content(site.name, policy_checks.redact(numbers, site.policy)))
+
+
+def _hash_model(study: Study) -> str:
+    """Hash the layout of what travels, and the values of what is frozen, as this site has it."""
+    net = node_cache.get_network(study)
+    shared = layers.shared_arrays(study, net)
+    return records.model_hash(shared, layers.frozen_arrays(study) if study.training.tunes_part else {})
 
 
 def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreNoise | None) -> RecordDict:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from flwr.app import Context
 from torch import nn
 
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.tuning import build_training_network
 from medfl.clients.site_cache import read_current_site
 from medfl.clients.training import interrupts
 from medfl.data.cases import Case
@@ -122,8 +122,8 @@ def load_cases(study: Study, site: Site) -> PreparedData:
 
 @lru_cache(maxsize=1)
 def get_network(study: Study) -> nn.Module:
-    """Return the network of a study. Its weights are whatever the last message left: load a model before using it."""
-    return build_network(study)
+    """Return the network in training. Its weights are whatever the last message left: load a model before using it."""
+    return build_training_network(study)
 
 
 def case_done(done: int, total: int) -> None:

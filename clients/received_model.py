@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord, RecordDict
 
 from medfl.clients import node_cache
 from medfl.clients.networks import layers
-from medfl.clients.networks.arrays import check_finite, get_arrays
+from medfl.clients.networks.arrays import check_finite
 from medfl.clients.networks.tensors import trainable
 from medfl.clients.received_extras import check_configuration, check_extras
 from medfl.errors import ExchangeError
@@ -66,5 +66,4 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
 @lru_cache(maxsize=8)
 def _layout_of(study: Study, arm: str) -> str:
     net = node_cache.get_network(study)
-    whole = arm == "local"  # a site that trains alone shares nothing, and so has no layers of its own
-    return records.layout_hash(get_arrays(net) if whole else layers.shared_arrays(study, net))
+    return records.layout_hash(layers.shared_arrays(study, net, arm))

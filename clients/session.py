@@ -30,6 +30,7 @@ from medfl.messages import records
 from medfl.messages.records import Metrics
 from medfl.runs import own_tests
 from medfl.runs.case_table import CASES_FILE, PICTURES_FOLDER, CaseTable, size_unit, write_case_table
+from medfl.runs.low_rank_arrays import fold_low_rank
 from medfl.site import Site
 from medfl.study import Study
 from medfl.system.files import make_private_folder, translate_disk_errors, write_file
@@ -133,7 +134,7 @@ def evaluate(
     device = choose_device(study, site)
     with deterministic(study, device, study.seed):
         net.to(device.torch_device)
-        load_arrays(net, arrays)
+        load_arrays(net, fold_low_rank(study, arrays))  # as a model file has it
         net.eval()
         loss = build_evaluation_loss(study, device.torch_device)
         keep = own is not None and site.policy.previews and own.previews > 0

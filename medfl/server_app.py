@@ -21,6 +21,7 @@ from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.messages.run_signing import read_run_signer
 from medfl.runs.run_folder import Run, runs_root
+from medfl.server.checkpoints import save_bases
 from medfl.server.federation import record_waiting
 from medfl.server.joining import count_expected_sites, join_sites, with_simulated_sites
 from medfl.server.run import run_study
@@ -46,7 +47,8 @@ def main(grid: Grid, context: Context) -> None:
         run.history.append(run.resume_event() if server.resume else run.start_event())
         models = _initial_models(study, context)
         initial = models[records.INITIAL]
-        layout = records.layout_hash(records.from_array_record(initial))
+        layout = _hash_model(models)
+        save_bases(run, models)
         sites: dict[int, str] = {}  # name of the site behind each node; filled as they join
         grid = StreamingGrid(_wrap_grid(grid, run, sites))
         federation = join_sites(grid, run, count_expected_sites(config), layout, sites)
@@ -84,6 +86,13 @@ def _wrap_grid(grid: Grid, run: Run, sites: Mapping[int, str]) -> Grid:
     name = run.path.name
     audited = AuditingGrid(LostNodesGrid(grid), Chain(run.path / AUDIT_LOG, f"server:{name}"), read_run_signer(name))
     return RetryingGrid(CheckingGrid(PackingGrid(audited), run.study), run.app.quorum, record_lost)
+
+
+def _hash_model(models: Mapping[str, ArrayRecord]) -> str:
+    """Hash what the sites are held against as they join: the layout of what travels, and the values of what does not."""
+    shared = records.array_views(models[records.INITIAL])
+    base = records.array_views(models.get(records.BASE, ArrayRecord()))
+    return records.model_hash(shared, {name: tensor for name, tensor in base.items() if name not in shared})
 
 
 def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:

@@ -115,6 +115,9 @@ class FedAvg(EvaluationRounds):
     goes_beyond_mean: ClassVar[bool] = False
     """Whether changes are squared, summed over rounds or extrapolated, so that values beyond 2**60 are left out."""
 
+    tunes_part: ClassVar[bool] = True
+    """Whether it works where sites train and send a part of a network alone; a class of another package must say so itself."""
+
     fraction_train: float = 1.0
     fraction_evaluate: float = 1.0
     min_train_nodes: int = 2

@@ -64,7 +64,17 @@ def load_strategy(study: Study, quorum: int, common: Collection[str]) -> FedAvg:
         kind = type(strategy).__name__
         what = f"the installed package that offers {name!r} built a {kind}, expected a medfl.strategies.fedavg.FedAvg."
         raise ConfigError([Problem(STUDY_FILE, "strategy.name", what, "Ask its authors.")])
+    if study.training.tunes_part and not _says_tunes_part(type(strategy)):
+        what = f"the strategy {name!r} of another installed package does not say that it works where a part is trained alone."
+        fix = "Train all, or ask its authors: its class must say 'tunes_part = True', see docs/extend.md."
+        raise ConfigError([Problem(STUDY_FILE, "training.tune", what, fix)])
     return strategy
+
+
+def _says_tunes_part(kind: type[FedAvg]) -> bool:
+    """Return whether a class says by itself that it works on a part: what it inherits was said of another rule."""
+    own = [each for each in kind.__mro__[: kind.__mro__.index(FedAvg)] if not each.__module__.startswith("medfl.")]
+    return all(vars(each).get("tunes_part", False) for each in own[:1])
 
 
 def _list_options(factory: StrategyFactory, study: Study, quorum: int) -> set[str]:

@@ -160,6 +160,9 @@ Replies go through the reply transforms from the wire inwards: they are unpacked
 model is not compressed on its way to the sites, nor is what an algorithm sends besides it: SCAFFOLD with `int8` sends 62 % of
 its bytes, not 25 %.
 
+Every algorithm works where a part of the network is trained ([tune.md](tune.md)), but for MOON where that is the head alone;
+what it sends besides, and the norms that it compares, are then those of the part.
+
 """
 _MATRIX_NOTE = """\
 A `+` means that the two go together; a number gives the reason why not, below, which `medfl study check` prints too.

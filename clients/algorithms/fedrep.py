@@ -8,7 +8,7 @@ from torch import nn
 
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import get_arrays
-from medfl.clients.networks.layers import find_layers
+from medfl.clients.networks.layer_kinds import find_layers
 from medfl.clients.training.batches import count_steps
 from medfl.clients.training.loop import train_steps, with_steps
 from medfl.clients.training.task import TrainResult, TrainTask

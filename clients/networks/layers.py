@@ -1,56 +1,26 @@
-"""Layers of a network by what happens to them: those that stay at a site, and the shared ones, which are exchanged.
+"""Layers of a network by what happens to them: those that are exchanged, those that stay at a site, and those that are frozen.
 
 FedBN (Li et al. 2021, https://arxiv.org/abs/2102.07623) keeps the normalisation layers, FedPer (Arivazhagan et al. 2019,
-https://arxiv.org/abs/1912.00818) the head; a study may combine either with another algorithm.
+https://arxiv.org/abs/1912.00818) the head; a study may combine either with another algorithm. Where a study trains a part of
+the network, the rest stays as it was at the start, and every site has it (`medfl.clients.networks.tuning`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.layer_kinds import find_layers
+from medfl.clients.networks.tuning import (
+    build_training_network,
+    build_training_network_without_memory,
+    trained_names,
+)
 from medfl.study import Study
-
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance, of any dimension
-
-# The layers whose output is the logits. In MONAI's UNet that is the whole last block: with residual units, the logits are the
-# sum of its transposed convolution and of the convolution that follows.
-_HEADS: Mapping[str, Callable[[Any], nn.Module]] = {
-    "unet": lambda net: net.model[2],
-    "basic-unet": attrgetter("final_conv"),
-    "dynunet": attrgetter("output_block"),
-    "segresnet": lambda net: net.conv_final[2],
-    "swin-unetr": attrgetter("out"),
-    "unetr": attrgetter("out"),
-    "densenet121": attrgetter("class_layers.out"),
-    "resnet": attrgetter("fc"),
-    "efficientnet": attrgetter("_fc"),
-    "vit": attrgetter("classification_head"),
-    "cnn": lambda net: net[-1],
-}
-
-
-def find_layers(study: Study, net: nn.Module, kind: str) -> list[nn.Module]:
-    """Return the layers of one kind.
-
-    Parameters
-    ----------
-    study : Study
-        Names the network.
-    net : torch.nn.Module
-        Built by `build_network` for this study.
-    kind : {"norm", "head"}
-        All normalisation layers, or the layers whose output is the logits.
-    """
-    if kind == "norm":
-        return [layer for layer in net.modules() if isinstance(layer, _NORMS)]
-    return [_HEADS[study.network.name](net)]
 
 
 def local_names(study: Study, net: nn.Module, kinds: Collection[str] | None = None) -> frozenset[str]:
@@ -68,24 +38,46 @@ def local_names(study: Study, net: nn.Module, kinds: Collection[str] | None = No
     return frozenset(name for name, tensor in distinct_tensors(net).items() if id(tensor) in staying)
 
 
-def shared_names(study: Study, net: nn.Module) -> tuple[str, ...]:
-    """Return the names of the tensors that are exchanged, in the order of `get_arrays`."""
-    local = local_names(study, net)
-    return tuple(name for name in distinct_tensors(net) if name not in local)
+def shared_names(study: Study, net: nn.Module, arm: str = "federated") -> tuple[str, ...]:
+    """Return the names of the tensors that are exchanged, in the order of `get_arrays`.
+
+    Parameters
+    ----------
+    study : Study
+        Names the layers that stay and those that are trained.
+    net : torch.nn.Module
+        Built by `build_training_network` for this study.
+    arm : str
+        Arm of the comparison; a site that trains alone ("local") has no layers of its own.
+    """
+    trained, local = trained_names(study, net), local_names(study, net, () if arm == "local" else None)
+    return tuple(name for name in distinct_tensors(net) if name in trained and name not in local)
 
 
-def shared_arrays(study: Study, net: nn.Module) -> Arrays:
+def shared_arrays(study: Study, net: nn.Module, arm: str = "federated") -> Arrays:
     """Copy the tensors of a network that are exchanged."""
     arrays = get_arrays(net)
-    return {name: arrays[name] for name in shared_names(study, net)}
+    return {name: arrays[name] for name in shared_names(study, net, arm)}
+
+
+def whole_arrays(study: Study, net: nn.Module, arm: str = "federated") -> Arrays:
+    """Copy the tensors of a network but for the layers that stay at a site."""
+    local = local_names(study, net, () if arm == "local" else None)
+    return {name: tensor for name, tensor in get_arrays(net).items() if name not in local}
+
+
+def frozen_arrays(study: Study) -> Arrays:
+    """Return the tensors that are neither trained nor a site's own, in the order of `get_arrays`."""
+    local = local_names(study, build_training_network_without_memory(study))
+    return {name: tensor for name, tensor in initial_kept_layers(study).items() if name not in local}
 
 
 @lru_cache(maxsize=4)
-def initial_local_layers(study: Study) -> Arrays:
-    """Return the local layers that every site starts from, made from the study's seed."""
-    net = build_network(study)
-    local = local_names(study, net)
-    return {name: tensor for name, tensor in get_arrays(net).items() if name in local}
+def initial_kept_layers(study: Study, arm: str = "federated") -> Arrays:
+    """Return the layers that are not exchanged as every site starts with them, made from the study's seed."""
+    net = build_training_network(study)
+    shared = set(shared_names(study, net, arm))
+    return {name: tensor for name, tensor in get_arrays(net).items() if name not in shared}
 
 
 def _tensors(layer: nn.Module) -> list[Any]:

@@ -7,8 +7,8 @@ import math
 import torch
 
 from medfl.clients.networks.arrays import distinct_tensors
-from medfl.clients.networks.layers import local_names
-from medfl.clients.networks.network_builders import build_network_without_memory
+from medfl.clients.networks.layers import shared_names
+from medfl.clients.networks.tuning import build_training_network_without_memory
 from medfl.study import Study
 
 _BYTES = {"bf16": 2, "int8": 1}  # of a value, by codec
@@ -22,18 +22,19 @@ def count_update_bytes(study: Study) -> dict[str, int]:
     Parameters
     ----------
     study : Study
-        Names the network, the layers that stay, and the codec. An algorithm of another package may send more.
+        Names the network, the layers that are trained and those that stay, and the codec. An algorithm of another package may
+        send more.
 
     Raises
     ------
     ConfigError
         When the study's arguments are not valid for the network.
     """
-    net = build_network_without_memory(study)
-    staying = local_names(study, net)
+    net = build_training_network_without_memory(study)
     tensors = distinct_tensors(net)
-    sizes = {"federated": _count_bytes(study, [t for name, t in tensors.items() if name not in staying])}
-    sizes["local"] = sum(tensor.nbytes for tensor in tensors.values())  # whole, and not compressed
+    sent = {arm: [tensors[name] for name in shared_names(study, net, arm)] for arm in study.arms}
+    sizes = {"federated": _count_bytes(study, sent.get("federated", []))}
+    sizes["local"] = sum(tensor.nbytes for tensor in sent.get("local", []))  # with all layers, and not compressed
     return {arm: sizes[arm] for arm in study.arms}
 
 

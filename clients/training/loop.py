@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medfl.clients.networks.tuning import start_training
 from medfl.clients.training import schedules
 from medfl.clients.training.augmentation import Augmenter
 from medfl.clients.training.batches import count_steps, iter_batches
@@ -58,7 +59,7 @@ def train_steps(
     study, device, hooks = study or task.study, task.device, hooks or StepHooks()
     cases, seed = task.prepared.get_split("train"), task.seed if not phase else spawn_seed(task.seed, 100 + phase)
     tuned = list(net.parameters() if parameters is None else parameters)
-    net.train()
+    start_training(study, net)
     loss_of = build_training_loss(study, cases, device.torch_device)
     optimizer, scaler = build_optimizer(study.optimizer, tuned), device.scaler()
     augment = Augmenter(study.augmentation, spawn_seed(seed, _AUGMENTATION_STREAM))

@@ -13,6 +13,7 @@ from medfl.errors import DataError
 from medfl.report.check_cards import render_study_card
 from medfl.site import Site
 from medfl.study import Study
+from medfl.study.model_words import describe_part
 from medfl.study.study_file import Scalar
 from medfl.system.text import join_words, plural
 
@@ -51,6 +52,7 @@ class StudyCheck:
         return (
             f"{study.name}: {task.kind}, {task.dimension}-D, {', '.join(task.classes)}",
             f"{plural(study.rounds, 'round')} of {study.strategy.name} with {study.network.name}, seed {study.seed}",
+            *describe_part(study),
             f"hash {study.approved_hash()}",
             *([f"{plural(len(self.sites), 'site')}: {names}"] if self.sites else []),
         )

@@ -10,19 +10,24 @@ from medfl.privacy.policy_checks import find_violations
 from medfl.site import Site
 from medfl.study import Study
 from medfl.study.study_file import STUDY_FILE
+from medfl.study.tuning import tune_patterns
 from medfl.system.text import join_words, plural
 
 _HELD_OUT = ("validation", "test")
 
 
 def require_trainable(study: Study) -> None:
-    """Refuse a study whose images or patches are too small for its network; nothing is computed.
+    """Refuse a study whose images or patches are too small for its network, or that trains no part of it; nothing is computed.
 
     Raises
     ------
     ConfigError
-        With the key of the size.
+        With the key of the size, or of the part.
     """
+    if tune_patterns(study.training.tune):
+        from medfl.clients.networks.tuning import build_training_network_without_memory
+
+        build_training_network_without_memory(study)
     if not _may_be_too_small(study):
         return
     from medfl.clients.training.forward import check_size  # needs torch and MONAI, which take seconds to import

@@ -11,6 +11,7 @@ from medfl.privacy.policy_checks import find_violations, may_tell_losses
 from medfl.site import Policy, Site
 from medfl.study import Study
 from medfl.study.algorithms import ADDITIONS, ALGORITHMS
+from medfl.study.model_words import describe_part
 from medfl.system.text import join_words, plural
 
 _DEFAULT_POLICY = Policy()
@@ -80,6 +81,7 @@ def _describe_work(study: Study) -> Iterator[SummaryLine]:
 
 def _describe_model(study: Study) -> Iterator[SummaryLine]:
     yield "network", study.network.name
+    yield from (("", what) for what in describe_part(study))
     known = ALGORITHMS.get(study.strategy.name)
     if known is None:
         yield "algorithm", f"{study.strategy.name}, which comes from another package: your site must have installed it"
@@ -106,7 +108,8 @@ def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:
     codec = study.compression.codec
     compressed = "" if codec == "none" else f", compressed by {codec} ({ADDITIONS[codec]})"
     extras = f", and {known.sends}" if known and known.sends else "" if known else ", and what that algorithm adds"
-    yield "", f"each round: the trained model{without}{compressed}{extras}"
+    model = "part of the model" if study.training.tunes_part else "model"
+    yield "", f"each round: the trained {model}{without}{compressed}{extras}"
     loss = "the loss, " if may_tell_losses(study, policy) else ""
     yield "", f"and with it the exact numbers of training patients, samples and steps, {loss}and the seconds it took"
     yield from (("", what) for what in _describe_scores(policy))

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 ARRAYS, METRICS, CONFIG, SITE = "arrays", "metrics", "config", "site"
 
 ROUND = "server-round"  # Flower's own name for it
-MODEL_HASH = "model-hash"  # hash of names, shapes and dtypes, which both sides check
+MODEL_HASH = "model-hash"  # as of `model_hash`, which both sides compute
 SPLIT = "split"  # patients that an evaluate message asks for: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital writes what only the hospital itself may see
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if there is one already
 INITIAL_FULL = "whole"  # likewise: the same model with the layers that stay at the sites, for sites that train alone
+BASE, BASE_FULL = "base", "base-whole"  # likewise, where a part is trained: what completes each of the two to a network
 EXCLUDED = "excluded"  # in what a site reports: cases left out, by code, as `medfl.messages.counts` writes them
 ANNOTATED = "annotated"  # likewise: numbers of the foreground classes that are annotated there, empty for all
 LEFT_OUT = "left-out"  # in what a simulated site reports: number of cases left out
@@ -82,6 +83,29 @@ def layout_hash(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     for name, array in arrays.items():
         digest.update(f"{name}|{array.shape}|{array.dtype.str}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def model_hash(shared: Mapping[str, NDArray[np.generic]], frozen: Mapping[str, NDArray[np.generic]]) -> str:
+    """Hash the layout of the tensors that are exchanged, and the values of those that are frozen, which never are.
+
+    Parameters
+    ----------
+    shared : mapping of str to ndarray
+        The tensors that are exchanged.
+    frozen : mapping of str to ndarray
+        The tensors that every site must have, to the last bit; empty where all are trained.
+
+    Returns
+    -------
+    str
+        Both hashes with a colon between them; without frozen tensors the first alone.
+    """
+    if not frozen:
+        return layout_hash(shared)
+    digest = hashlib.sha256(layout_hash(frozen).encode())
+    for tensor in frozen.values():
+        digest.update(np.ascontiguousarray(tensor).data)
+    return f"{layout_hash(shared)}:{digest.hexdigest()[:32]}"
 
 
 def to_array(tensor: NDArray[Any]) -> Array:

@@ -16,6 +16,7 @@ from medfl.messages.message_proof import MessageProof
 from medfl.messages.models import Tensors
 from medfl.messages.records import ARM, ARRAYS, MODEL_ROUND, SPLIT, to_array_record
 from medfl.runs.kept_models import KeptModel
+from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.model_file import ModelFile, read_model_file
 
 Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "not-kept"]
@@ -74,9 +75,20 @@ def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None) -> 
     is_chosen = settings.get(SPLIT) == "test" and settings.get(ARM, "") != "local"
     if not is_chosen or settings.get(MODEL_ROUND) != file.about.get("round") or model.round != file.about.get("round"):
         return KeptModelCheck("changed")
-    if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(file.arrays)):
+    came = file.arrays if file.sent is None else file.sent
+    if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(came)) or not _holds_what_came(file):
         return KeptModelCheck("changed")
     return KeptModelCheck("signed" if proof.authority == authority else "other-authority", _federation(proof.authority))
+
+
+def _holds_what_came(file: ModelFile) -> bool:
+    """Say whether a model is what the server sent of it, in the network that the study begins with."""
+    if file.sent is None:
+        return not file.study.training.tunes_part
+    from medfl.clients.networks.layers import initial_kept_layers  # imports torch and MONAI, which take seconds
+
+    whole = merge_low_rank(file.study, {**initial_kept_layers(file.study), **file.sent})
+    return whole.keys() == file.arrays.keys() and all(whole[name].tobytes() == x.tobytes() for name, x in file.arrays.items())
 
 
 def _digests(arrays: Tensors) -> Iterator[str]:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Literal, get_args
 
-from medfl.clients.networks.network_builders import build_network
 from medfl.clients.personal_model import load_personal_model
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.local_layers import complete_model
@@ -16,8 +15,9 @@ from medfl.errors import ConfigError, RunError
 from medfl.messages.models import Tensors
 from medfl.runs import checkpoint_files
 from medfl.runs.checkpoint_files import Checkpoint
+from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.run_folder import Run
-from medfl.server.checkpoints import SHARED, checkpoint_name, list_saved_rounds
+from medfl.server.checkpoints import SHARED, checkpoint_name, list_saved_rounds, whole_model
 from medfl.system.text import join_words
 
 Which = Literal["best", "final"]
@@ -61,7 +61,8 @@ def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
     if not saved:
         raise _no_such_model(f"no round of {site!r} was done.", "Choose another site.")
     server_round = chosen[site] if which == "best" else saved[-1]
-    return checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
+    trained = checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
+    return whole_model(run, "local", trained)
 
 
 def _load_shared(run: Run, which: Which) -> Checkpoint:
@@ -72,7 +73,8 @@ def _load_shared(run: Run, which: Which) -> Checkpoint:
     saved = list_saved_rounds(run.checkpoints, "federated", SHARED)
     if not saved:
         raise _no_such_model("no round was done.", "Run the study again.")
-    return checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1]))
+    trained, meta = checkpoint_files.load(run.checkpoints, checkpoint_name("federated", SHARED, saved[-1]))
+    return Checkpoint(whole_model(run, "federated", trained), meta)
 
 
 def _load_personal(run: Run, site: str, which: Which) -> Tensors:
@@ -84,9 +86,10 @@ def _load_personal(run: Run, site: str, which: Which) -> Tensors:
     folder = _state_folder(run, site)
     shared = _load_shared(run, which)
     if which == "best":
-        own = load_personal_model(ClientState(folder, _AFTER_ALL_ROUNDS))
+        kept = load_personal_model(ClientState(folder, _AFTER_ALL_ROUNDS))
+        own = kept and merge_low_rank(run.study, kept)
     else:  # a run that was stopped in a round may have left layers of it, which belong to no shared model
-        own = complete_model(build_network(run.study), shared.arrays, ClientState(folder, int(shared.meta["round"]) + 1))
+        own = complete_model(run.study, shared.arrays, ClientState(folder, int(shared.meta["round"]) + 1))
     if own is None:
         what = f"what {site!r} keeps of this run is not on this machine, or was purged."
         raise _no_such_model(what, "Run the study again, with the same folder of prepared data (MEDFL_STORE).")

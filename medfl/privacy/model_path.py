@@ -179,11 +179,11 @@ def _measure_step(received: Received, name: str, tensor: Tensor, usual: _UsualSt
 def _measure_shape(tensors: Mapping[str, Tensor], name: str, facts: TensorFacts) -> Iterator[Alarm]:
     tensor, before = tensors[name], facts.filters
     if before.total:
-        now = count_filters(tensor)
+        now, began_flat = count_filters(tensor), before.flat == before.total  # as a low-rank update, which begins at 0
         for what, more in (
             (FLAT, now.flat - before.flat),
             (ONE_HOT, now.one_hot - before.one_hot),
-            (REPEATED, now.repeated - before.repeated),
+            (REPEATED, 0 if began_flat else now.repeated - before.repeated),  # first steps of Adam are of one size
         ):
             yield Alarm(what, name, max(0, more) / before.total, _MAX_SHARE[what])
     if name.endswith(".bias"):

@@ -88,7 +88,9 @@ def models_folder(site: Site) -> Path:
     return site.folder / _FOLDER
 
 
-def write_kept(folder: Path, study: Study, arrays: Tensors, model: KeptModel, site_name: str = "") -> KeptModel:
+def write_kept(
+    folder: Path, study: Study, arrays: Tensors, model: KeptModel, site_name: str = "", sent: Tensors | None = None
+) -> KeptModel:
     """Keep a model durably. It replaces one of the same study, run and kind.
 
     Parameters
@@ -103,6 +105,8 @@ def write_kept(folder: Path, study: Study, arrays: Tensors, model: KeptModel, si
         What its receipt says.
     site_name : str
         Name of the site, for its own model.
+    sent : mapping of str to ndarray, optional
+        As in `medfl.runs.model_file.model_file_bytes`.
 
     Returns
     -------
@@ -115,7 +119,7 @@ def write_kept(folder: Path, study: Study, arrays: Tensors, model: KeptModel, si
         ``DISK-FULL`` or ``RUN-FOLDER``. The receipt may be there then, an older model is unchanged.
     """
     about = {"arm": "federated", "site": site_name} | ({} if model.round is None else {"round": model.round})
-    content = model_file_bytes(study, arrays, about)
+    content = model_file_bytes(study, arrays, about, sent)
     run_folder = folder / f"{model.study}-{model.study_hash[:_HASH_DIGITS]}" / model.run
     kept = dataclasses.replace(
         model,

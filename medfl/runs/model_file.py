@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from medfl.study.study_json import hash_recorded_study, study_from_json
 
 _KEY = "medfl"  # a single one, as safetensors writes several in any order and equal runs have equal files
 _FORMAT = 1
+_SENT = "sent/"  # before the names of tensors that are no part of the model, but what was sent of it
 _MAX_CHARACTERS = 4_000_000  # of what a file says of itself: the largest network has thousands of tensors
 _ABOUT: dict[str, tuple[type, ...]] = {
     "arm": (str,),
@@ -47,6 +48,8 @@ class ModelFile:
         SHA-256 of the file, hexadecimal.
     study_hash : str
         Hash under which hospitals approved the study, whichever version of medfl reads it now.
+    sent : mapping of str to ndarray, optional
+        The tensors that were sent, where a part of the network was trained and the file says them.
     """
 
     study: Study
@@ -54,9 +57,10 @@ class ModelFile:
     about: dict[str, Any]
     digest: str
     study_hash: str
+    sent: Tensors | None = None
 
 
-def describe_model(study: Study, order: list[str], about: Mapping[str, Any]) -> dict[str, str]:
+def describe_model(study: Study, order: list[str], about: Mapping[str, Any], sent: Iterable[str] = ()) -> dict[str, str]:
     """Return the safetensors metadata of a model file.
 
     It says in words what goes into the network and what comes out, for those who use it without medfl. It holds neither time
@@ -70,6 +74,8 @@ def describe_model(study: Study, order: list[str], about: Mapping[str, Any]) -> 
         Names of the tensors in the order of the network; safetensors sorts them.
     about : mapping
         Where the model comes from, as `ModelFile.about`.
+    sent : iterable of str
+        Names of the tensors that were sent, in their order, where the file has these beside the model.
     """
     document = {
         "format": _FORMAT,
@@ -81,14 +87,16 @@ def describe_model(study: Study, order: list[str], about: Mapping[str, Any]) -> 
         "classes": study.task.classes,
         "study": study.model_dump(mode="json", by_alias=True),
         "order": order,
+        **({"sent": names} if (names := list(sent)) else {}),
     }
     return {_KEY: json.dumps(document, allow_nan=False)}
 
 
-def model_file_bytes(study: Study, arrays: Tensors, about: Mapping[str, Any]) -> bytes:
-    """Return the content of a model file; study, arrays and about are those of `ModelFile`."""
+def model_file_bytes(study: Study, arrays: Tensors, about: Mapping[str, Any], sent: Tensors | None = None) -> bytes:
+    """Return the content of a model file; study, arrays, about and sent are those of `ModelFile`."""
+    stored = dict(arrays) | {f"{_SENT}{name}": array for name, array in (sent or {}).items()}
     return safetensors.save(
-        {name: to_storable(array) for name, array in arrays.items()}, describe_model(study, list(arrays), about)
+        {name: to_storable(array) for name, array in stored.items()}, describe_model(study, list(arrays), about, sent or ())
     )
 
 
@@ -117,6 +125,7 @@ def read_model_file(path: Path) -> ModelFile:
                 what = "it does not say which study trained it."
                 raise _unusable(what, "Name a model that this version of medfl wrote, for example best.safetensors of a run.")
             arrays = {name: stored.get_tensor(name) for name in document["order"]}
+            sent = {name: stored.get_tensor(f"{_SENT}{name}") for name in document.get("sent", ())} or None
         study, about = study_from_json(document["study"]), _read_about(document["about"])
         if any(has_control(name) for _, name in free_names(study.task)):
             raise ValueError
@@ -124,7 +133,7 @@ def read_model_file(path: Path) -> ModelFile:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _unusable("it is damaged or not whole.", "Copy it again, or export the model again.") from None
-    return ModelFile(study, arrays, about, digest, study_hash)
+    return ModelFile(study, arrays, about, digest, study_hash, sent)
 
 
 def _read_about(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from flwr.app import ArrayRecord
 
 from medfl.errors import RunError
 from medfl.messages.models import Tensor, Tensors
-from medfl.messages.records import from_array_record
+from medfl.messages.records import BASE, BASE_FULL, from_array_record
 from medfl.runs import checkpoint_files
 from medfl.runs.checkpoint_files import Checkpoint
+from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.run_folder import Run
 
 SHARED = ""  # name of the series that all sites share; the series of a local model has the name of its site
@@ -114,6 +115,40 @@ class ModelSeriesStore(dict[str, ModelSeries]):
         }
         others = {name for name in checkpoint_files.list_names(self._folder) if not name.startswith(f"{self._arm}-")}
         checkpoint_files.prune(self._folder, needed | others)
+
+
+def save_bases(run: Run, models: Mapping[str, ArrayRecord]) -> None:
+    """Keep in the folder of a run what completes a trained part to a network, if the study trains a part.
+
+    Parameters
+    ----------
+    run : Run
+        The run; what a run that is resumed has kept stays as it is.
+    models : mapping of str to ArrayRecord
+        Initial models by name: those under `records.BASE` and `records.BASE_FULL` are kept.
+    """
+    missing = {BASE, BASE_FULL} & set(models) - set(checkpoint_files.list_names(run.checkpoints))
+    for name in missing:
+        checkpoint_files.save(run.checkpoints, name, from_array_record(models[name]), {})
+
+
+def whole_model(run: Run, arm: str, arrays: Tensors) -> dict[str, Tensor]:
+    """Return a model of a run as the plain network of its study has it: completed, and with low-rank updates in the weights.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    arm : str
+        Arm that the model belongs to.
+    arrays : mapping of str to ndarray
+        The tensors that travel.
+    """
+    if not run.study.training.tunes_part:
+        return dict(arrays)
+    full = arm == "local" and BASE_FULL in checkpoint_files.list_names(run.checkpoints)
+    base = load_of_run(run.checkpoints, BASE_FULL if full else BASE).arrays
+    return merge_low_rank(run.study, {**base, **arrays})
 
 
 def load_of_run(folder: Path, name: str) -> Checkpoint:

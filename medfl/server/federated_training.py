@@ -12,7 +12,7 @@ from medfl.messages import records
 from medfl.messages.records import Metrics
 from medfl.runs import Event, checkpoint_files
 from medfl.runs.model_file import describe_model
-from medfl.server.checkpoints import SHARED
+from medfl.server.checkpoints import SHARED, whole_model
 from medfl.server.contribution_measures import Contributions
 from medfl.server.federation import Federation
 from medfl.server.share_limit import ShareLimit
@@ -52,7 +52,8 @@ class FederatedTraining(ArmTrainer):
         self._save_as("final", self._last_round, {})
 
     def _save_as(self, name: str, server_round: int, about: dict[str, Any]) -> None:
-        arrays, meta = self._series.load(SHARED, server_round)
+        trained, meta = self._series.load(SHARED, server_round)
+        arrays = whole_model(self._run, self.name, trained)
         described = describe_model(self._study, list(arrays), {key: meta[key] for key in ("arm", "site", "round")} | about)
         checkpoint_files.save(self._run.path, name, arrays, meta | about, described)
 

@@ -30,7 +30,7 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
     expected : int
         Nodes to wait for, at most for the time that the study allows; see `count_expected_sites`.
     layout : str
-        Hash of the layout of the model (`records.layout_hash`); a site whose network differs cannot take part.
+        Hash of the model (`records.model_hash`); a site whose network differs cannot take part.
     sites : dict of int to str, optional
         The mapping to which the name of the site behind each node is added; a new one unless given.
 

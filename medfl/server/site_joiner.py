@@ -36,7 +36,7 @@ class SiteJoiner:
     run : Run
         Names the study; its history gets an event for each site that joined or failed to.
     layout : str
-        Hash of the layout of the model (`records.layout_hash`); a site whose network differs cannot take part.
+        Hash of the model (`records.model_hash`); a site whose network differs cannot take part.
 
     Attributes
     ----------
@@ -163,7 +163,10 @@ def _parse_join_reply(content: RecordDict, layout: str, app: StudyApp) -> tuple[
     name = str(site.get("name", ""))
     if not re.fullmatch(SITE_NAME_PATTERN, name):
         raise ExchangeError("SITE-NAME", "the name that this node gives is not a valid name of a site.")
-    if site.get(records.MODEL_HASH) != layout:
+    told, _, frozen = str(site.get(records.MODEL_HASH)).partition(":")
+    if (told, frozen) != tuple(layout.partition(":")[::2]):
+        if told == layout.partition(":")[0]:
+            raise ExchangeError("FROZEN-MISMATCH", "The part of the network that is not trained has other values at this site.")
         raise ExchangeError("MODEL-MISMATCH", "The network of this site differs: another version of medfl or MONAI.")
     numbers = read_metrics(content)
     splits = ("train", "validation", "test")

@@ -7,6 +7,8 @@ from typing import Any
 
 from medfl.study.network_definitions import define_network
 from medfl.study.study import Study
+from medfl.study.tuning import tune_patterns
+from medfl.system.text import join_words
 
 
 def describe_axes(study: Study) -> str:
@@ -44,6 +46,28 @@ def describe_network(study: Study) -> dict[str, Any]:
     found = define_network(study, study.network.norm)
     own = study.network.model_dump(mode="json", by_alias=True)
     return {"medfl": own} if found is None else {"target": found.target, "arguments": found.arguments, "medfl": own}
+
+
+def describe_part(study: Study) -> list[str]:
+    """Return which part of the network is trained, sentences without a full stop; none where all of it is."""
+    training = study.training
+    if not training.tunes_part:
+        return []
+    words = {
+        "head": "its last layer",
+        "norm": "its normalisation layers",
+        "lora": f"low-rank updates of its linear and convolution layers, of rank {training.lora_rank}",
+    }
+    patterns = tune_patterns(training.tune)
+    parts = [words[word] for word in training.tune if word in words]
+    parts += [f"the parameters {join_words(patterns)}"] if patterns else []
+    told = [f"a part of the network is trained and travels: {join_words(parts)}; the rest stays as it was at the start"]
+    if "lora" in training.tune and training.lora_average == "both":
+        told.append(
+            "both factors of each update are averaged, and the product of the means is not the mean of the products: the more "
+            "the hospitals differ, the further the model is from the mean of theirs"
+        )
+    return told
 
 
 def _first_steps(study: Study) -> Iterator[str]:

@@ -107,11 +107,6 @@ _KEYS = (
         "a study begins with weights drawn from its seed; it cannot begin with others.",
         "Leave the key out.",
     ),
-    _not_offered(
-        "tune freeze lora frozen",
-        "all weights of the network are trained; a part alone is not.",
-        "Leave the key out. personal.layers keeps layers at the hospitals.",
-    ),
 )
 _BY_VALUE = {"task.kind": _KINDS, "task.modality": _MODALITIES, "arms": _ARMS}
 

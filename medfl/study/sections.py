@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
+from medfl.study.tuning import ALL, Tune
 from medfl.study.windows import Window
 
 LOSSES_BY_KIND = {
@@ -115,12 +116,24 @@ class Training(Section):
     balanced_sampling: bool = False  # classification: draw the classes equally often
     amp: Literal["auto", "off"] = "auto"  # mixed precision where the device gains from it
     threads: Positive = 1  # torch threads of a site: part of what makes results repeatable
+    # what is trained, and travels; a study that says nothing of it keeps its hash
+    tune: Tune = ALL
+    lora_rank: Annotated[Positive, Field(exclude_if=lambda value: value == 8)] = 8
+    lora_alpha: Annotated[Number, Field(gt=0, exclude_if=lambda value: value == 16.0)] = 16.0  # updates times alpha / rank
+    lora_average: Annotated[Literal["frozen-a", "both"], Field(exclude_if=lambda value: value == "frozen-a")] = "frozen-a"
 
     @model_validator(mode="after")
     def _check_work(self) -> Self:
         if self.local_epochs == 0 and self.local_steps == 0:
             raise ValueError("either 'local-epochs' or 'local-steps' must be at least 1")
+        if "lora" not in self.tune and (chosen := sorted(n for n in self.model_fields_set if n.startswith("lora_"))):
+            raise ValueError(f'{chosen[0].replace("_", "-")!r} counts with tune = "lora" alone, which is not chosen')
         return self
+
+    @property
+    def tunes_part(self) -> bool:
+        """Whether a part of the network is trained, and the rest stays as it was at the start."""
+        return self.tune != ALL
 
 
 class Augmentation(Section):

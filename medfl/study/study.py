@@ -46,6 +46,7 @@ from medfl.study.sections import (
     Training,
 )
 from medfl.study.task import Task
+from medfl.study.tuning import tune_conflicts
 
 _MAX_SITES = 16  # of a study that does not say
 _MAX_DISTANCE = 100.0  # mm, of a study that does not say
@@ -117,7 +118,7 @@ class Study(Section):
         ):
             if name not in allowed:
                 yield f"{key}: {name!r} is not for {kind}; allowed: {', '.join(allowed)}"
-        if self.network.norm == "batch" and "norm" not in self.local_layers:
+        if self.network.norm == "batch" and "norm" not in self.local_layers and not self.training.tunes_part:
             yield (
                 f"network.norm: 'batch' cannot be averaged over hospitals (FedAvg over BatchNorm collapses where scanners "
                 f"differ) and {self.strategy.name!r} does not keep it local; use 'instance' or 'group', or set personal.layers "
@@ -146,6 +147,9 @@ class Study(Section):
                     f"{self.optimizer.name!r}"
                 )
         yield from (f"strategy: {reason}" for reason in addition_conflicts(self.strategy.name, self.additions))
+        if self.training.tunes_part:
+            reasons = tune_conflicts(self.training.tune, self.strategy.name, self.local_layers, self.network.norm)
+            yield from (f"training.tune: {reason}" for reason in reasons)
         reasons = contribution_conflicts(self.strategy.name, self.contribution.method)
         yield from (f"contribution.method: {reason}" for reason in reasons)
 

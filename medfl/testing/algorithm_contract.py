@@ -12,7 +12,7 @@ import numpy as np
 from medfl.clients import session
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, get_arrays
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.tuning import build_training_network
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData
@@ -86,7 +86,7 @@ class ClientAlgorithmContract:
         assert not _are_equal(second.arrays, third.arrays)
 
     def _start(self) -> Arrays:
-        return get_arrays(build_network(make_study(**self.tables)))
+        return get_arrays(build_training_network(make_study(**self.tables)))
 
     def _train(
         self, start: Arrays, folder: Path, server_round: int = 1, *, seed: int = 7, data: PreparedData | None = None
@@ -96,7 +96,7 @@ class ClientAlgorithmContract:
             study,
             make_site(),
             data or make_segmentation_site(),
-            build_network(study),
+            build_training_network(study),
             start,
             server_round,
             seed + server_round,

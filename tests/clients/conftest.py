@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medfl.clients.networks.arrays import Arrays, get_arrays
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.tuning import build_training_network
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainTask
 from medfl.data.store.prepared_data import PreparedData
@@ -58,7 +58,7 @@ def make_task(site: Site, tmp_path: Path) -> Callable[..., TrainTask]:
     """Return a maker of tasks for one site, which finds again what it saved in earlier rounds."""
 
     def make(study: Study, data: PreparedData, number: int = 1, received: Arrays | None = None, **fields: Any) -> TrainTask:
-        net = build_network(study)
+        net = build_training_network(study)
         state = ClientState(tmp_path / "state", number)
         return TrainTask(study, site, data, net, received or get_arrays(net), number, 40 + number, state, **fields)
 

@@ -161,6 +161,19 @@ def test_a_site_that_was_refused_when_joining_is_asked_again(config: dict[str, A
     assert len([e for e in events if e["event"] == "failed"]) == 1  # the same reason is recorded once
 
 
+def test_a_site_whose_frozen_part_has_other_values_is_refused_by_that_reason(config: dict[str, Any]) -> None:
+    config |= {"rounds": 1, "strategy.quorum": 2, "strategy.sites": 3}
+    grid = Hospitals(config)
+
+    def change_values(question: Message, reply: Message) -> None:
+        if question.metadata.dst_node_id == 4 and question.metadata.message_type == records.JOIN:
+            reply.content.config_records[records.SITE][records.MODEL_HASH] += ":0123"
+
+    grid.spoil = change_values
+    (refused,) = [e for e in conduct(grid, config) if e["event"] == "failed"]
+    assert refused["reason"].startswith("[FROZEN-MISMATCH]")
+
+
 def test_a_wait_for_sites_is_recorded_and_missing_sites_are_named_at_its_end(config: dict[str, Any]) -> None:
     config |= {"rounds": 2, "strategy.quorum": 3}
     with pytest.raises(QuorumError, match=r"TOO-FEW-SITES.*2 of the 3 sites.*Missing: hospital-2\."):

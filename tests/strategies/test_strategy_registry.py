@@ -73,6 +73,15 @@ def test_an_installed_package_offers_its_own() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_part_is_trained_with_a_strategy_of_another_package_only_if_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = make_study(strategy={"name": "mine", "options": {"share": 0.25}}, training={"tune": "head"})
+    with pytest.raises(ConfigError, match=r"training\.tune: the strategy 'mine' .* does not say that it works"):
+        strategy_registry.build_strategy(part, 1)
+    monkeypatch.setattr(Mine, "tunes_part", True)
+    assert isinstance(strategy_registry.build_strategy(part, 1), Mine)
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("name", ["shar", "seed", "site_names"])
 def test_an_option_that_a_strategy_of_another_package_does_not_take_is_named_with_those_that_it_does(name: str) -> None:
     wrong = make_study(strategy={"name": "mine", "options": {name: 0.8}})

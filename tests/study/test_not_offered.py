@@ -35,7 +35,6 @@ def refuse(folder: Path, key: str, value: Scalar) -> Problem:
         ("task.regions", "whole,core", "structures that overlap"),
         ("evaluation.external", "hospital-c", "only tested on"),
         ("privacy.secure-aggregation", True, "secure aggregation is not there"),
-        ("training.tune", "lora", "a part alone is not"),
     ],
 )
 def test_what_is_not_there_is_said_where_a_study_tries_it(key: str, value: Scalar, said: str, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Grows(ClientAlgorithm):
 def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organs, make_task) -> None:
     study = study_of("unet", norm="batch")
     sent = layers.shared_arrays(study, build_network(study))
-    first = layers.initial_local_layers(study)
+    first = layers.initial_kept_layers(study)
     assert first
     assert not sent.keys() & first.keys()
     for number in (1, 2, 3):
@@ -168,7 +168,7 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, layers.initial_local_layers):
+    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, layers.initial_kept_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)
