@@ -5,8 +5,8 @@ windows of 96 voxels by the same network on the same number of threads, and writ
 process with all code imported, whose network has seen a window. MONAI's loop is Compose, sliding_window_inference and Invertd,
 written as in its tutorials. medfl starts with an empty store, so that its time holds preparing, hashing and syncing, too; the
 second call reads the store. Memory is the highest resident size above that before the first case, over the bytes of one volume,
-without those of the logits; glibc hands back what is freed from 1 MiB on, as it does with volumes of more than 32 MiB anyway, so
-that the gaps that it keeps are not counted. Budgets: time 1.10, memory 3 volumes and the logits.
+without those of the logits; glibc hands back what is freed from 1 MiB on, as it does with larger volumes anyway, so that
+the gaps that it keeps are not counted. Budgets: time 1.10, memory 3 volumes and the logits.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from medfl.flower.tasks import (
 )
 from medfl.grids import auditing
 from medfl.messages import records
+from medfl.messages.embedded_signature import embed_signature, extract_signature
 from medfl.messages.message_proof import proof_state
 from medfl.messages.signatures import SIGNATURE, SignedMessage, digest_content, sign_reply, verify_message
 from medfl.site import Site
@@ -123,8 +124,12 @@ class SiteWorker:
             with _poll_in_background(lambda: not task.send_heartbeat(), HEARTBEAT) as is_lost:
                 job = task.pull()  # takes as long as the SuperNode needs to fetch the model
                 compat.identify_process(job.context.run_id, job.context.node_id)
+                if job.message.has_content():
+                    extract_signature(job.message.content, records.CONFIG)
                 reply = self._answer_safely(token.kind, job, is_lost)
                 compat.hide_times(reply, job.message)
+                if reply.has_content():
+                    embed_signature(reply.content, records.SITE)
                 task.push(reply)
             succeeded = not reply.has_error()
         except Unreachable:

@@ -21,6 +21,7 @@ from medfl.grids.grid_wrapper import GridWrapper
 from medfl.grids.lost_nodes import answer_with_error
 from medfl.messages import records
 from medfl.messages.digests import digest_record, values_json
+from medfl.messages.embedded_signature import embed_signature, extract_signature
 from medfl.messages.replies import describe_error
 from medfl.messages.signatures import (
     SIGNATURE,
@@ -173,6 +174,7 @@ class AuditingGrid(GridWrapper):
             event |= {"signature": signature_hex(signature), "run-key": self._signer.statement.key}
             # a content of its own, as others get the same records with other signatures
             message.content = RecordDict({**dict(message.content.items()), SIGNATURE: signature})
+            embed_signature(message.content, records.CONFIG)
         self._chain.append(event)
         return _Asked(fields, about, signed)
 
@@ -195,6 +197,7 @@ class AuditingGrid(GridWrapper):
             self._chain.append(event | {"error": describe_error(reply.error)})
             return reply
         content = reply.content
+        extract_signature(content, records.SITE)
         digests = digest_content(content)
         head = _read_head(content, records.SITE, str(asked.fields["site"]))
         event |= {"head": head, "records": summarise(content, digests), "signature": signature_hex(content.get(SIGNATURE))}
