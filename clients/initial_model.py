@@ -7,7 +7,9 @@ from flwr.app import ArrayRecord
 # First, though nothing of it is used: Flower's simulation imports the ClientApp in another thread at the same time, and MONAI's
 # circular imports break when two threads enter them at different modules.
 import medfl.clients.node  # noqa: F401
-from medfl.clients.networks.layers import shared_arrays, whole_arrays
+from medfl.clients.networks.arrays import Arrays, get_arrays
+from medfl.clients.networks.layers import base_names, shared_names
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.networks.tuning import build_training_network
 from medfl.messages.records import BASE, BASE_FULL, INITIAL, INITIAL_FULL, to_array_record
 from medfl.study import Study
@@ -27,7 +29,7 @@ def build_initial_model(study: Study) -> ArrayRecord:
         Arrays in the order of `medfl.clients.networks.arrays.get_arrays`, without the layers that stay at the sites and those
         that are not trained.
     """
-    return to_array_record(shared_arrays(study, build_training_network(study)))
+    return build_initial_models(study)[INITIAL]
 
 
 def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
@@ -40,12 +42,15 @@ def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
         trained, also what completes it.
     """
     net = build_training_network(study)
-    has_full = bool(study.local_layers) and "local" in study.arms
-    models = {INITIAL: shared_arrays(study, net)}
-    if has_full:
-        models[INITIAL_FULL] = shared_arrays(study, net, "local")
-    if study.training.tunes_part:
-        models[BASE] = whole_arrays(study, net)
-        if has_full:
-            models[BASE_FULL] = whole_arrays(study, net, "local")
-    return {name: to_array_record(arrays) for name, arrays in models.items()}
+    whole = get_arrays(net) | _whole_arrays(study)
+    names = {INITIAL: shared_names(study, net)}
+    bases = {BASE: base_names(study, net)} if study.training.tunes_part else {}
+    if study.local_layers and "local" in study.arms:
+        names[INITIAL_FULL] = shared_names(study, net, "local")
+        bases |= {BASE_FULL: base_names(study, net, "local")} if bases else {}
+    return {key: to_array_record({name: whole[name] for name in chosen}) for key, chosen in (names | bases).items()}
+
+
+def _whole_arrays(study: Study) -> Arrays:
+    """Return the tensors of the plain network with which a study begins."""
+    return get_arrays(build_network(study))

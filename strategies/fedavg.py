@@ -116,7 +116,7 @@ class FedAvg(EvaluationRounds):
     """Whether changes are squared, summed over rounds or extrapolated, so that values beyond 2**60 are left out."""
 
     tunes_part: ClassVar[bool] = True
-    """Whether it works where sites train and send a part of a network alone; a class of another package must say so itself."""
+    """Whether it works where a part of a network is trained and sent; a class of another package must say so itself."""
 
     fraction_train: float = 1.0
     fraction_evaluate: float = 1.0

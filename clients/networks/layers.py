@@ -60,10 +60,10 @@ def shared_arrays(study: Study, net: nn.Module, arm: str = "federated") -> Array
     return {name: arrays[name] for name in shared_names(study, net, arm)}
 
 
-def whole_arrays(study: Study, net: nn.Module, arm: str = "federated") -> Arrays:
-    """Copy the tensors of a network but for the layers that stay at a site."""
+def base_names(study: Study, net: nn.Module, arm: str = "federated") -> tuple[str, ...]:
+    """Return the names of all tensors but the layers that stay at a site, in the order of `get_arrays`."""
     local = local_names(study, net, () if arm == "local" else None)
-    return {name: tensor for name, tensor in get_arrays(net).items() if name not in local}
+    return tuple(name for name in distinct_tensors(net) if name not in local)
 
 
 def frozen_arrays(study: Study) -> Arrays:
