@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from medfl.errors import RunError
-from medfl.models.bundle_inference import PREDICTIONS_FILE, inference_config, input_files
-from medfl.models.bundle_metadata import bundle_metadata
+from medfl.models import dicom_series
+from medfl.models.bundle_inference import PREDICTIONS_FILE, SERIES_SCRIPT, inference_config, input_files
+from medfl.models.bundle_metadata import bundle_metadata, reader_packages
 from medfl.models.bundle_network import BundleNetwork, make_bundle_network
-from medfl.models.bundle_steps import missing_steps
+from medfl.models.bundle_steps import missing_steps, reads_dicom
 from medfl.models.exported_program import export_program
 from medfl.models.known_pair import encode_pair, random_images
 from medfl.models.onnx_program import export_onnx, require_onnx
@@ -139,6 +140,8 @@ class _BundleContent:
         yield "configs/metadata.json", _encode_json(self._metadata())
         if self.runs and self._network.definition is not None:
             yield "configs/inference.json", _encode_json(inference_config(self._study, self._network.config()))
+            if reads_dicom(self._study):
+                yield SERIES_SCRIPT, Path(dicom_series.__file__).read_bytes()
         yield str(EXPORTED_MODEL), model_file_bytes(self._study, self._model.arrays, self._facts.about)
         yield "models/model.pt", _encode_state(self._network.state)
         if isinstance(self.program, bytes):
@@ -194,6 +197,8 @@ class _BundleContent:
             left_out=self.left_out,
             outcome="masks" if masks else "probabilities",
             files=input_files(self._study),
+            dicom_script=SERIES_SCRIPT if reads_dicom(self._study) else "",
+            packages=",".join(reader_packages(self._study)),
             result=_describe_result(masks, self._study.task.classes, self._study.task.dimension),
             preprocessing=describe_preprocessing(self._study),
             axes=describe_axes(self._study),
@@ -205,7 +210,9 @@ class _BundleContent:
 def _describe_result(masks: bool, classes: tuple[str, ...], dimension: int) -> str:
     names = [escape_markdown(name) for name in classes]
     if not masks:
-        return f"`{PREDICTIONS_FILE}`: one row for each image, its path and the probabilities of {', '.join(names)}"
+        return (
+            f"`{PREDICTIONS_FILE}`: below a row of names, for each image its path and the probabilities of {', '.join(names)}"
+        )
     numbers = ", ".join(f"{k} {name}" for k, name in enumerate(names))
     end, grid = ("nii.gz", "grid") if dimension == 3 else ("png", "pixels as they are stored")
     return (

@@ -5,13 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from medfl.models.bundle_steps import fitting_steps, naming, padding_step, postprocessing_steps, preprocessing_steps
+from medfl.models.bundle_steps import (
+    fitting_steps,
+    naming,
+    padding_step,
+    postprocessing_steps,
+    preprocessing_steps,
+    reads_dicom,
+)
 from medfl.study import Study
 from medfl.study.plain_names import escape_markdown
 
 PREDICTIONS_FILE = "predictions.csv"  # of a classification
+SERIES_SCRIPT = "scripts/dicom_series.py"
 _WINDOW_VOXELS = 500_000  # that pass through the network together
-_PICTURE_ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_TIFF_ENDS = (".tif", ".tiff")
+_PICTURE_ENDS = (".png", ".jpg", ".jpeg", ".bmp", *_TIFF_ENDS)
+_ORIENTATION = 274  # tag of TIFF and EXIF
+_REFUSE_LYING = (  # an expression cannot raise by itself
+    "(_ for _ in ()).throw(ValueError('save as PNG first, for Pillow may misread a TIFF of Orientation 5 to 8: ' "
+    "+ ', '.join(@lying)))"
+)
 
 
 def inference_config(study: Study, network: dict[str, Any]) -> dict[str, Any]:
@@ -34,11 +48,13 @@ def inference_config(study: Study, network: dict[str, Any]) -> dict[str, Any]:
                 if study.task.dimension == 2
                 else []
             ),
+            *(["$import runpy"] if reads_dicom(study) else []),
+            *(["$import json", "$import pathlib"] if study.task.kind == "classification" else []),
         ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/predictions'",
-        "files": _files(study),
+        **_inputs(study),
         **naming(study),
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         **network,
@@ -60,7 +76,8 @@ def inference_config(study: Study, network: dict[str, Any]) -> dict[str, Any]:
             "postprocessing": "@postprocessing",
             "val_handlers": "@handlers",
         },
-        "run": ["$@evaluator.run()"],
+        **_table_head(study),
+        "run": ["$@evaluator.run()", *(["$@add_head()"] if study.task.kind == "classification" else [])],
     }
 
 
@@ -68,11 +85,15 @@ def input_files(study: Study) -> str:
     """Return, in Markdown, which files the configuration reads in its folder of images."""
     if study.task.dimension == 2:
         return (
-            "PNG, JPEG, BMP or TIFF files of one picture each, with square pixels (a TIFF that says it lies "
-            "on its side, Orientation 5 to 8, is misread by some versions of Pillow: save it as PNG first)"
+            "PNG, JPEG, BMP or TIFF files of one picture each, with square pixels (a TIFF that says it lies on its side, "
+            "Orientation 5 to 8, is refused, for some versions of Pillow misread it: save it as PNG first)"
         )
     if study.task.channel_count == 1:
-        return "NIfTI files (.nii or .nii.gz), one for each image"
+        series = (
+            ", and folders with the DICOM files of one series each (multi-frame objects, a tilted gantry, and slices that are "
+            "missing or uneven are refused: MONAI would misread them)"
+        )
+        return f"NIfTI files (.nii or .nii.gz), one for each image{series if reads_dicom(study) else ''}"
     names = tuple(map(escape_markdown, study.task.channel_names)) or tuple(
         f"channel {k}" for k in range(study.task.channel_count)
     )
@@ -80,15 +101,28 @@ def input_files(study: Study) -> str:
     return f"one NIfTI file for each channel of an image, all on one grid: {files}"
 
 
-def _files(study: Study) -> str:
+def _inputs(study: Study) -> dict[str, str]:
+    """Return the items that list the images, the last of them ``files``."""
     if study.task.dimension == 2:
-        return (
-            f"$[{{'image': path}} for path in sorted(glob.glob(@dataset_dir + '/*')) if path.lower().endswith({_PICTURE_ENDS})]"
-        )
-    if study.task.channel_count == 1:
-        return "$[{'image': path} for path in sorted(glob.glob(@dataset_dir + '/*.nii*'))]"
-    channels = f"[path.replace('_0000.nii', '_%04d.nii' % k) for k in range({study.task.channel_count})]"
-    return f"$[{{'image': {channels}}} for path in sorted(glob.glob(@dataset_dir + '/*_0000.nii*'))]"
+        return {
+            "pictures": f"$sorted(path for path in glob.glob(@dataset_dir + '/*') if path.lower().endswith({_PICTURE_ENDS}))",
+            "lying": (
+                f"$[path for path in @pictures if path.lower().endswith({_TIFF_ENDS}) "
+                f"and Image.open(path).getexif().get({_ORIENTATION}, 1) > 4]"
+            ),
+            "files": f"$[{{'image': path}} for path in (@pictures if not @lying else {_REFUSE_LYING})]",
+        }
+    if study.task.channel_count > 1:
+        channels = f"[path.replace('_0000.nii', '_%04d.nii' % k) for k in range({study.task.channel_count})]"
+        return {"files": f"$[{{'image': {channels}}} for path in sorted(glob.glob(@dataset_dir + '/*_0000.nii*'))]"}
+    found = "sorted(glob.glob(@dataset_dir + '/*.nii*'))"
+    if not reads_dicom(study):
+        return {"files": f"$[{{'image': path}} for path in {found}]"}
+    find_series = f"runpy.run_path(@bundle_root + '/{SERIES_SCRIPT}')['find_series']"
+    return {
+        "series": f"${find_series}(@dataset_dir, '{study.task.modality}')",
+        "files": f"$[{{'image': path}} for path in {found} + @series]",
+    }
 
 
 def _inferer(study: Study) -> dict[str, Any]:
@@ -101,6 +135,22 @@ def _inferer(study: Study) -> dict[str, Any]:
         "sw_batch_size": max(1, min(32, _WINDOW_VOXELS // math.prod(patch))),
         "overlap": study.evaluation.test_overlap,
         "mode": "gaussian",
+    }
+
+
+def _table_head(study: Study) -> dict[str, str]:
+    """Return the items that put the names of the columns above the table of a classification, which MONAI leaves out.
+
+    The names of the classes are read from ``metadata.json``: here, MONAI would run a name that is code.
+    """
+    if study.task.kind == "segmentation":
+        return {}
+    classes = "['network_data_format']['outputs']['pred']['channel_def'].values()"
+    file = f"pathlib.Path(@output_dir, '{PREDICTIONS_FILE}')"
+    quoted = "','.join('\"%s\"' % name.replace('\"', '\"\"') for name in @columns)"
+    return {
+        "columns": f"$['image', *json.loads(pathlib.Path(@bundle_root, 'configs/metadata.json').read_text()){classes}]",
+        "add_head": f"$lambda: {file}.write_text({quoted} + '\\n' + {file}.read_text())",
     }
 
 

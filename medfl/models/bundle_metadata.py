@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from medfl import DISTRIBUTION, __version__
+from medfl.models.bundle_steps import reads_dicom
 from medfl.study import Study
 from medfl.study.plain_names import plain_values
 
@@ -38,7 +39,7 @@ def bundle_metadata(study: Study, description: str, licence: str, scores: dict[s
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {**_reader_version(study), **RUNNER_VERSIONS},
+        "required_packages_version": {**{name: version(name) for name in reader_packages(study)}, **RUNNER_VERSIONS},
         "name": study.name,
         "task": f"{task.dimension}-D {task.kind} of {task.modality} images: {', '.join(task.foreground)}",
         "description": description,
@@ -56,9 +57,11 @@ def bundle_metadata(study: Study, description: str, licence: str, scores: dict[s
     return plain
 
 
-def _reader_version(study: Study) -> dict[str, str]:
-    package = "nibabel" if study.task.dimension == 3 else "pillow"
-    return {package: version(package)}
+def reader_packages(study: Study) -> tuple[str, ...]:
+    """Return the packages with which MONAI reads the study's images; its extras have the same names."""
+    if study.task.dimension == 2:
+        return ("pillow",)
+    return ("nibabel", "pydicom") if reads_dicom(study) else ("nibabel",)
 
 
 def _input_format(study: Study) -> dict[str, Any]:

@@ -39,6 +39,11 @@ def missing_steps(study: Study) -> list[str]:
     return [sentence for sentence, is_there in problems.items() if is_there]
 
 
+def reads_dicom(study: Study) -> bool:
+    """Return whether MONAI alone reads the study's images from DICOM: CT or MR of one channel, a folder for each series."""
+    return study.task.dimension == 3 and study.task.channel_count == 1 and study.task.modality in ("CT", "MR")
+
+
 def preprocessing_steps(study: Study) -> list[Step | str]:
     """Return the steps from a file to the input of the network; the last, ``@padding``, is an item of its own."""
     steps: list[Step | str] = [_loading(study)]
@@ -114,7 +119,9 @@ def _turn_back() -> str:
 
 
 def _loading(study: Study) -> Step:
-    reader = "NibabelReader" if study.task.dimension == 3 else {"_target_": "PILReader", "converter": _READ_PICTURE}
+    reader: Any = {"_target_": "PILReader", "converter": _READ_PICTURE}
+    if study.task.dimension == 3:
+        reader = ["PydicomReader", "NibabelReader"] if reads_dicom(study) else "NibabelReader"  # the last is tried first
     return {"_target_": "LoadImaged", "keys": "image", "reader": reader, "ensure_channel_first": True}
 
 

@@ -6,24 +6,32 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
+from pydicom.dataset import Dataset
 
+from medfl.data.data_folder import open_data_folder
 from medfl.models.array_prediction import Predictor
 from medfl.models.bundle import write_bundle
+from medfl.models.folder_prediction import FolderPrediction
+from medfl.models.predicted_folder import PredictionOptions
 from medfl.models.trained_model import TrainedModel
 from medfl.testing.sites import make_study
-from tests.models.small_models import FACTS, make_model, write_pictures, write_volumes
+from tests.data.dicom.phantom import AXIAL, SHAPE, encode_pixels, stack, write_slices
+from tests.data.dicom.writing import oblique
+from tests.models.small_models import FACTS, make_model, organ_image, write_pictures, write_volumes
 
 pytestmark = pytest.mark.slow
 fire = pytest.importorskip("fire", reason="python -m monai.bundle needs it")
 ignite = pytest.importorskip("ignite", reason="MONAI's evaluator needs it")
 monai = pytest.importorskip("monai")
+
+SLICES = 14
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +85,31 @@ def test_masks_of_volumes_are_those_of_medfl(prepared: dict[str, object], python
     assert_equal_masks([(np.asarray(m.dataobj), own(nibabel.load(p))) for p, m in zip(files, masks, strict=True)])
 
 
+def test_masks_of_series_are_those_of_medfl(python: Path, tmp_path: Path) -> None:
+    model = make_model(make_study(dimension=3, task={"modality": "CT"}, training={"patch": "16,16,16"}))
+    images = tmp_path / "images"
+
+    def with_organ(seed: int) -> Callable[[int, Dataset], None]:
+        values = organ_image((SLICES, *SHAPE), np.random.default_rng(seed))
+        return lambda k, ds: setattr(ds, "PixelData", encode_pixels(values[k]))
+
+    planes = {"axial": (AXIAL, 1), "feet first": (AXIAL, -1), "oblique": (oblique(), 1)}
+    for seed, (name, (axes, direction)) in enumerate(planes.items()):
+        write_slices(images / name, stack(SLICES, axes)[::direction], with_organ(seed), axes=axes)
+    out = run_bundle(python, model, images, tmp_path)
+    options = PredictionOptions(mask_format="nifti", original_names=True)
+    found = FolderPrediction([model], open_data_folder(images), tmp_path / "own", options).run()
+    with (tmp_path / "own" / "names.csv").open() as file:
+        own = {Path(row["image"]).parent.name: tmp_path / "own" / row["prediction"] for row in csv.DictReader(file)}
+    assert (len(found.done), own.keys()) == (3, planes.keys())
+    pairs = [
+        [nibabel.as_closest_canonical(nibabel.load(path)) for path in (out / f"{name}_mask.nii.gz", own[name])] for name in own
+    ]
+    for of_bundle, of_medfl in pairs:
+        np.testing.assert_allclose(of_bundle.affine, of_medfl.affine, atol=1e-4)
+    assert_equal_masks([(np.asarray(one.dataobj), np.asarray(other.dataobj)) for one, other in pairs])
+
+
 def test_masks_of_pictures_are_those_of_medfl(python: Path, tmp_path: Path) -> None:
     model = make_model(make_study(preprocessing={"size": "32,32"}))
     images = tmp_path / "images"
@@ -108,7 +141,9 @@ def test_probabilities_of_pictures_are_those_of_medfl(python: Path, tmp_path: Pa
     files = write_pictures(images)
     out, own = run_bundle(python, model, images, tmp_path), Predictor(model)
     with (out / "predictions.csv").open() as file:
-        rows = {Path(row[0]).name: [float(value) for value in row[1:]] for row in csv.reader(file)}
+        head, *found = csv.reader(file)
+    assert head == ["image", *model.study.task.classes]
+    rows = {Path(row[0]).name: [float(value) for value in row[1:]] for row in found}
     expected = {path.name: list(own(np.asarray(Image.open(path))).values()) for path in files}
     assert rows.keys() == expected.keys()
     for name, probabilities in expected.items():

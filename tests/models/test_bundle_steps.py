@@ -139,6 +139,20 @@ def test_a_picture_that_a_camera_turned_and_one_of_16_bits_are_read_alike(tmp_pa
     assert_same(by_monai(study, deep), by_medfl(study, read_image(deep)))
 
 
+def test_a_tiff_that_lies_on_its_side_is_refused(tmp_path: Path) -> None:
+    config = inference_config(make_study(task={"modality": "XR"}), {"network_def": {}})
+    chosen = {key: config[key] for key in ("imports", "pictures", "lying", "files")}
+    for number in (1, 3, 6):
+        parser = ConfigParser(chosen | {"dataset_dir": str(tmp_path)})
+        Image.new("L", (6, 4)).save(tmp_path / f"{number}.tif", tiffinfo={0x0112: number})
+        if number < 5:
+            assert len(parser.get_parsed_content("files")) == len(list(tmp_path.iterdir()))
+    with pytest.raises(RuntimeError) as caught:
+        parser.get_parsed_content("files")
+    assert "save as PNG first" in str(caught.value.__cause__)
+    assert "6.tif" in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize(
     ("modality", "chosen", "word"),
     [
@@ -168,7 +182,7 @@ def test_each_image_has_a_mask_of_its_own_name(channels: object, files: list[str
     study = make_study(dimension=3, task={"channels": channels})
     config = inference_config(study, {"network_def": {}})
     chosen = {key: config[key] for key in ("imports", "files", *naming(study))}
-    parser = ConfigParser(chosen | {"dataset_dir": str(tmp_path)})
+    parser = ConfigParser(chosen | {"dataset_dir": str(tmp_path), "series": []})
     for name in files:
         for k in range(study.task.channel_count):
             nibabel.save(
