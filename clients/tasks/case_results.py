@@ -8,11 +8,52 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medfl.metrics import CaseScore
+from medfl.data.store.prepared_data import PreparedCase
+from medfl.metrics import CaseScore, segmentation_scores
 from medfl.runs.case_table import CaseResult, StructureResult
+from medfl.study import Study
 
 _MM3_PER_ML = 1000.0
 _NOT_SCORED = CaseScore(math.nan, math.nan, math.nan, missed=False, false_positive=False, present=False)
+
+
+def score_segmentation(
+    study: Study,
+    case: PreparedCase,
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None,
+    spacing: Sequence[float],
+    *,
+    surface: bool,
+) -> tuple[dict[str, CaseScore], CaseResult]:
+    """Score the annotated structures of a segmented case as the study says, and return the scores with its result.
+
+    Parameters
+    ----------
+    study : Study
+        Gives the classes, and how surfaces are measured.
+    case : PreparedCase
+        Gives its names and the annotated classes.
+    prediction, truth : ndarray of uint8, shape (X, Y) or (X, Y, Z)
+        Label maps on one grid; without a truth there are no scores.
+    spacing : sequence of float
+        Size of a voxel along each axis, mm; 1.0 for 2-D images.
+    surface : bool
+        Whether to measure surfaces.
+    """
+    scores: dict[str, CaseScore] = {}
+    if truth is not None:
+        scores = segmentation_scores(
+            prediction,
+            truth,
+            spacing,
+            study.task.foreground,
+            surface=surface,
+            tolerance_mm=study.evaluation.tolerance_mm,
+            max_distance=study.max_distance,
+            annotated=case.annotated,
+        )
+    return scores, segmentation_result(case.name, case.patient, study.task.foreground, prediction, truth, spacing, scores)
 
 
 def segmentation_result(

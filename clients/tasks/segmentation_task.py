@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medfl import metrics
-from medfl.clients.tasks.case_results import segmentation_result
+from medfl.clients.tasks.case_results import score_segmentation
 from medfl.clients.tasks.example_slices import MAX_WORST, Preview, WorstSlices, best_slice, worst_slice
 from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images
 from medfl.clients.tasks.scores import EvaluationResult, mean_loss
@@ -92,17 +92,7 @@ def _score_case(
             prediction = resample_to_source(torch.softmax(logits, 0), reference.prepared_affine, reference.grid)
         truth, spacing = np.asarray(reference.label), reference.spacing
     surface = study.evaluation.surface == "always" or (study.evaluation.surface == "test" and split == "test")
-    scores = metrics.segmentation_scores(
-        prediction,
-        truth,
-        spacing,
-        study.task.foreground,
-        surface=surface,
-        tolerance_mm=study.evaluation.tolerance_mm,
-        max_distance=study.max_distance,
-        annotated=case.annotated,
-    )
-    return scores, segmentation_result(case.name, case.patient, study.task.foreground, prediction, truth, spacing, scores)
+    return score_segmentation(study, case, prediction, truth, spacing, surface=surface)
 
 
 def _mask(case: PreparedCase) -> NDArray[np.uint8]:

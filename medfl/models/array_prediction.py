@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medfl.clients.tasks.inference import crop_padding, predict
 from medfl.clients.training.batches import padded_shape, read_window
 from medfl.clients.training.devices import Device
 from medfl.data.pictures.picture import Picture, to_grey
@@ -20,6 +19,7 @@ from medfl.data.sanity import check_image
 from medfl.data.source_grid import SourceGrid
 from medfl.data.volume import Volume
 from medfl.errors import DataError
+from medfl.models.case_predictor import predict_probabilities
 from medfl.models.trained_model import TrainedModel
 from medfl.study import Study
 
@@ -135,10 +135,8 @@ class Predictor:
         images = torch.zeros((1, len(prepared.array), *padded_shape(study, prepared.shape)))
         read_window(prepared.array, images.numpy()[0], [0] * len(prepared.shape))
         with torch.inference_mode():
-            logits = predict(study, self.network, images, self._device, study.evaluation.test_overlap)[0]
-            if study.task.kind == "segmentation":
-                logits = crop_padding(logits, prepared.shape)
-            return torch.softmax(logits, 0).cpu(), working.affine
+            (probabilities,) = predict_probabilities(study, self.network, images, [prepared.shape], self._device)
+        return probabilities.cpu(), working.affine
 
 
 def _unfit(what: str, fix: str) -> DataError:

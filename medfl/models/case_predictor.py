@@ -76,16 +76,44 @@ class CasePredictor:
             return [total.div_(count) for total in totals] if count > 1 else totals
 
     def _predict_once(self, study: Study, net: nn.Module, cases: Sequence[PreparedCase], axes: Sequence[int]) -> list[Tensor]:
-        images = read_images(study, cases)
-        sides = [axis + 2 for axis in axes]  # behind batch and channels
-        masks = study.task.kind == "segmentation"
-        overlap = study.evaluation.test_overlap if masks else 0.0
-        logits = predict(study, net, images.flip(sides) if sides else images, self._device, overlap)
-        _to_probabilities(logits)
-        if not masks:
-            return list(logits)
-        logits = logits.flip(sides) if sides else logits
-        return [crop_padding(found, case.image.shape[1:]) for found, case in zip(logits, cases, strict=True)]
+        shapes = [case.image.shape[1:] for case in cases]
+        return predict_probabilities(study, net, read_images(study, cases), shapes, self._device, axes)
+
+
+def predict_probabilities(
+    study: Study, net: nn.Module, images: Tensor, shapes: Sequence[Sequence[int]], device: Device, flips: Sequence[int] = ()
+) -> list[Tensor]:
+    """Return the class probabilities of prepared images.
+
+    Parameters
+    ----------
+    study : Study
+        Study of the network.
+    net : torch.nn.Module
+        The network, in evaluation mode, on `device`.
+    images : Tensor
+        Padded images (B, C, X, Y[, Z]), as `medfl.clients.tasks.inference.read_images` returns them.
+    shapes : sequence of sequence of int
+        Size of each image without its padding.
+    device : Device
+        Device and precision.
+    flips : sequence of int
+        Axes along which the images are mirrored for the network; what it says is mirrored back.
+
+    Returns
+    -------
+    list of Tensor
+        Of each image float32 (classes, X, Y[, Z]) without its padding, or (classes,) in a classification.
+    """
+    sides = [axis + 2 for axis in flips]  # behind batch and channels
+    masks = study.task.kind == "segmentation"
+    overlap = study.evaluation.test_overlap if masks else 0.0
+    logits = predict(study, net, images.flip(sides) if sides else images, device, overlap)
+    _to_probabilities(logits)
+    if not masks:
+        return list(logits)
+    logits = logits.flip(sides) if sides else logits
+    return [crop_padding(found, shape) for found, shape in zip(logits, shapes, strict=True)]
 
 
 def _to_probabilities(logits: Tensor) -> None:

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medfl import metrics
-from medfl.clients.tasks.case_results import classification_result, segmentation_result
+from medfl.clients.tasks.case_results import classification_result, score_segmentation
 from medfl.data.preprocess.spatial import to_ras
 from medfl.data.preprocess.undo import resample_to_source
 from medfl.data.source_grid import SourceGrid
@@ -82,19 +81,7 @@ def _score(
     study: Study, case: PreparedCase, prediction: Mask, truth: Mask | int | None, spacing: tuple[float, ...]
 ) -> CaseResult:
     known = truth if isinstance(truth, np.ndarray) else None
-    scores: dict[str, metrics.CaseScore] = {}
-    if known is not None:
-        scores = metrics.segmentation_scores(
-            prediction,
-            known,
-            spacing,
-            study.task.foreground,
-            surface=study.evaluation.surface != "never",
-            tolerance_mm=study.evaluation.tolerance_mm,
-            max_distance=study.max_distance,
-            annotated=case.annotated,
-        )
-    return segmentation_result(case.name, case.patient, study.task.foreground, prediction, known, spacing, scores)
+    return score_segmentation(study, case, prediction, known, spacing, surface=study.evaluation.surface != "never")[1]
 
 
 def _as_volume(mask: Mask, source: SourceGrid) -> Volume:

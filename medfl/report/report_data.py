@@ -13,6 +13,7 @@ from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.metrics import headline, merge
 from medfl.metrics.keys import hides_score
+from medfl.report.rejected_replies import RejectedReply, read_rejected
 from medfl.report.round_contributions import RoundContribution, read_round_contributions, to_float
 from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
 from medfl.runs.history import Event
@@ -38,17 +39,6 @@ class JoinedSite:
     warnings: Mapping[str, int]
     patient_ids: bool
     annotated: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RejectedReply:
-    """One reply that did not count: when, of which site, its status ("refused", "failed", "late", "absent"), and the reason."""
-
-    arm: str
-    when: str
-    site: str
-    status: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -152,7 +142,7 @@ def read_report_data(path: Path) -> ReportData:
         overall_personal_test=read_overall_test(study, personal_test, personal),
         comparison=_compare(events, study),
         contributions=read_round_contributions(events),
-        rejected=tuple(_read_rejected(events)),
+        rejected=tuple(read_rejected(events)),
         previews=_find_previews(path),
     )
 
@@ -270,24 +260,6 @@ def _shares(counted: Mapping[str, Any]) -> dict[str, float]:
     weights = {site: to_float(reply.get("weight")) for site, reply in counted.items()}
     total = math.fsum(weight for weight in weights.values() if not math.isnan(weight))
     return {site: weight / total for site, weight in weights.items() if not math.isnan(weight)} if total > 0 else {}
-
-
-def _read_rejected(events: Iterable[Event]) -> Iterable[RejectedReply]:
-    for event in events:
-        if event["event"] == "round":
-            for site, reply in (event.get("sites") or {}).items():
-                status = str(reply.get("status", "ok"))
-                if status != "ok":
-                    arm, when = str(event.get("arm", "")), f"round {event['round']}"
-                    yield RejectedReply(arm, when, str(site), status, str(reply.get("reason") or ""))
-        elif event["event"] in ("failed", "absent"):
-            yield RejectedReply(
-                str(event.get("arm", "")),
-                str(event.get("during", "")),
-                str(event.get("site", "")),
-                str(event["event"]),
-                str(event.get("reason", "")),
-            )
 
 
 def _compare(events: Sequence[Event], study: Study) -> ArmComparison:

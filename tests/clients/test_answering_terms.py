@@ -6,7 +6,7 @@ import pytest
 
 from medfl.clients import answering
 from medfl.privacy.ledger import Ledger
-from tests.clients.test_answering import JOIN, NOT_ANSWERED, TRAIN, Site, Work, release_all, site, values_of, work
+from tests.clients.answering_site import JOIN, NOT_ANSWERED, TRAIN, Site, Work, release_all, site, values_of, work
 
 __all__ = ["site", "work"]  # fixtures
 
