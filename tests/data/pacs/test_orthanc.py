@@ -1,4 +1,4 @@
-"""Pulls from a real PACS: Orthanc, started on free ports of the loopback address and filled over its REST interface."""
+"""A real PACS to pull from and send to: Orthanc, on free ports of the loopback address, filled over its REST interface."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
+from medfl.cli.app import app
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.network_builders import build_network
 from medfl.data.dicom.headers import read_headers
 from medfl.data.dicom.series import read_series
 from medfl.data.pacs.pull import pull_series
 from medfl.data.pacs.send import send_objects
+from medfl.runs.model_file import model_file_bytes
+from medfl.testing.sites import make_study
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
@@ -137,6 +143,28 @@ def test_predictions_that_were_sent_are_found_again_by_query(
         assert pulled[sent.SOPInstanceUID] == sent
     assert {a.problem for a in send_objects(paths, site.pacs, site.folder)} == {None}  # sent twice, stored once
     assert pull_series(site, dry_run=True).found == (("SEG", 4, 4), ("SR", 1, 1))
+
+
+@pytest.mark.parametrize("service", ["dicomweb", "dimse"])
+def test_a_mask_that_the_command_predicts_and_sends_is_found_again_by_query(
+    service: str, orthanc: dict[str, int], archive: Any, pacs_site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = {"modalities": "SEG", "study-dates": "20230101-20241231"}
+    sites = {kind: pacs_site(query, **_pacs_keys(kind, orthanc, monkeypatch)) for kind in ("dimse", "dicomweb", service)}
+    study = make_study(dimension=3, training={"patch": "8,8,8"}, task={"modality": "CT"})
+    model, out = tmp_path / "model.safetensors", tmp_path / "out"
+    model.write_bytes(model_file_bytes(study, get_arrays(build_network(study)), {"arm": "federated", "site": "", "round": 1}))
+    images = archive.files["new"][0].parent
+    command = ["predict", str(model), str(images), "--out", str(out), "--send", str(tmp_path / "site.toml")]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, "The PACS stored 1 of 1 DICOM file." in done.output) == (0, True), done.output
+    (sent,) = map(pydicom.dcmread, out.glob("case-*.dcm"))
+    for asked in sites.values():  # by QIDO-RS and by C-FIND, however it came
+        assert pull_series(asked, dry_run=True).found == (("SEG", 2, 2),)  # one was there before
+    pull_series(sites[service])
+    pulled = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, sites[service].root.glob("study-*/series-*/*.dcm"))}
+    assert pulled[sent.SOPInstanceUID] == sent
+    assert sent.StudyInstanceUID == pydicom.dcmread(archive.files["new"][0]).StudyInstanceUID
 
 
 @pytest.mark.parametrize(
