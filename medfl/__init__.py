@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medfl.api import (
         OpenRun,
         OpenStudy,
+        PredictionOptions,
         RunEvent,
         export_run,
         list_runs,
@@ -36,6 +37,7 @@ __all__ = [
     "DISTRIBUTION",
     "OpenRun",
     "OpenStudy",
+    "PredictionOptions",
     "RunEvent",
     "__version__",
     "export_run",

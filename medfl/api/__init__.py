@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medfl.api.events import RunEvent
     from medfl.api.exports import export_run
     from medfl.api.outcome import RunOutcome
-    from medfl.api.predictions import predict
+    from medfl.api.predictions import PredictionOptions, predict
     from medfl.api.runs import OpenRun, list_runs, load_run, open_run
     from medfl.api.simulations import plan_resumption, plan_simulation, resume, run_simulation, simulate
     from medfl.api.studies import OpenStudy, open_study
@@ -22,6 +22,7 @@ __all__ = [
     "DataCheck",
     "OpenRun",
     "OpenStudy",
+    "PredictionOptions",
     "RunEvent",
     "RunOutcome",
     "StudyCheck",
@@ -44,7 +45,7 @@ _EXPORTS = {
     "events": ("RunEvent",),
     "exports": ("export_run",),
     "outcome": ("RunOutcome",),
-    "predictions": ("predict",),
+    "predictions": ("PredictionOptions", "predict"),
     "runs": ("OpenRun", "list_runs", "load_run", "open_run"),
     "simulations": ("plan_resumption", "plan_simulation", "resume", "run_simulation", "simulate"),
     "studies": ("OpenStudy", "open_study"),

@@ -16,7 +16,7 @@ from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.cli.progress import show_progress
 from medfl.cli.send_predictions import read_pacs_site, send_predictions, sent_as_json
-from medfl.report.formatting import format_error
+from medfl.report.formatting import format_error, length_unit
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_STOPPED = 1, 130
 _MAX_NAMED = 20  # cases that are named on the screen
+_COUNTS, _DISTANCE = ("missed", "false-positive"), "hd95"  # beginnings of names of scores that are no shares
 
 
 class MaskName(StrEnum):
@@ -106,14 +107,11 @@ def predict(
     if dry_run and not send:
         raise typer.BadParameter("there is nothing to try without --send.", param_hint="--dry-run")
     with show_progress("Opening the model", quiet=as_json) as advance:
-        from medfl.api.predictions import plan_prediction
+        from medfl.api.predictions import PredictionOptions, plan_prediction
 
-        prediction = plan_prediction(
-            [model, *(models or ())],
-            data,
-            out,
+        options = PredictionOptions(
             flips=flips,
-            masks=masks.value,
+            mask_format=masks.value,
             original_names=names is NameKind.ORIGINAL,
             again=again,
             device=device.value if device else "",
@@ -121,6 +119,7 @@ def predict(
             site=site,
             which=which.value,
         )
+        prediction = plan_prediction([model, *(models or ())], data, out, options)
         try:
             found = prediction.run(
                 indexing=partial(advance, what="Reading headers"), progress=partial(advance, what="Predicting")
@@ -168,6 +167,7 @@ def _as_json(found: PredictedFolder) -> dict[str, object]:
         "done": len(found.done),
         "predicted-now": found.fresh,
         "removed": list(found.removed),
+        "files": found.files.to_json() if found.files else None,
         "findings": [asdict(one) for one in found.findings],
         "cases": [asdict(found.done[case]) for case in found.cases if case in found.done],
         "scored-patients": patients,
@@ -188,9 +188,17 @@ def _print_found(found: PredictedFolder) -> None:
             f"Removed {plural(len(found.removed), 'earlier prediction')}, of images that are not in the data any more or are "
             "left out now."
         )
+    _print_unused(found)
     masks = "a mask for each image, " if found.study.task.kind == "segmentation" else ""
     output.print(f"In {found.out}: {masks}cases.csv, summary.json, and a JSON file for each image in cases/.", soft_wrap=True)
     output.print("'medfl data whois case-... DATA' names the files behind a pseudonym, on this machine only.", style="dim")
+
+
+def _print_unused(found: PredictedFolder) -> None:
+    """Print how many files of the data folder are neither images nor labels of this prediction, by what they are."""
+    rows = [f"{count} {words}" for words, count, is_used in found.files.rows() if not is_used] if found.files else []
+    if rows:
+        output.print(f"Not used of the data folder: {'; '.join(rows)}.", soft_wrap=True)
 
 
 def _print_findings(found: PredictedFolder) -> None:
@@ -220,8 +228,13 @@ def _print_scores(found: PredictedFolder, patients: int, scores: dict[str, float
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name, value in scores.items():
         if not math.isnan(value):
-            bound = format_error(bounds.get(name, 0.0))
-            table.add_row(name, f"{value:.0f}" if name.startswith(("missed", "false-positive")) else f"{value:.3f} {bound}")
+            if name.startswith(_COUNTS):
+                text = f"{value:.0f}"
+            elif name.startswith(_DISTANCE):
+                text = f"{value:.1f} {length_unit(found.study)}"
+            else:
+                text = f"{value:.3f} {format_error(bounds.get(name, 0.0))}"
+            table.add_row(name, text)
     output.print(table)
     if any(map(format_error, bounds.values())):
         output.print("±: an AUROC is counted in bins, as in the test of a run.", style="dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
+from medfl.cli.progress import show_progress
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ def report(
         str,
         typer.Option("--run", metavar="NAME", help="With --cases at a hospital: the run; the newest test unless given."),
     ] = "",
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks", help="With --cases: whole masks as well, of a simulated run predicted again, and where they are."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --cases: write the page there; beside the tables else.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of the report as CSV, and write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,11 +58,12 @@ def report(
     if as_csv and (as_json or cases):
         other = "take either --json or --csv" if as_json else "tables of cases are CSV files already; the page names them"
         raise typer.BadParameter(other, param_hint="--csv")
-    if of_run and not cases:
-        raise typer.BadParameter("is for --cases at a hospital", param_hint="--run")
+    for option, value in (("--run", of_run), ("--masks", masks), ("--out", out)):
+        if value and not cases:
+            raise typer.BadParameter("is for --cases", param_hint=option)
     run = find_named_run(run)
     if cases:
-        _show_cases(run, of_run, as_json=as_json)
+        _show_cases(run, of_run, masks=masks, out=out, as_json=as_json)
     elif as_json or as_csv:
         _print_numbers(run, as_csv=as_csv)
     else:
@@ -69,22 +81,32 @@ def _print_numbers(run: Path, *, as_csv: bool) -> None:
         print_json(report_as_json(data))
 
 
-def _show_cases(run: Path, of_run: str, *, as_json: bool) -> None:
+def _show_cases(run: Path, of_run: str, *, masks: bool, out: Path | None, as_json: bool) -> None:
     from medfl.report.case_page import write_case_page
     from medfl.report.case_sources import open_cases
 
     collection = open_cases(run, of_run)
+    folders = _write_masks(run, collection, quiet=as_json) if masks else []
     if as_json:
         print_json([_case_as_json(source, result) for source, result in _all_ranked(collection)])
         return
-    page = write_case_page(collection)
+    page = write_case_page(collection, out)
     errors.print("These are single patients. Do not copy what follows out of this machine.", style="bold yellow")
     output.print(_make_table(collection))
     for source in collection.sources:
         output.print(f"Table: {source.file}", soft_wrap=True)
     output.print(f"Page: {page}", soft_wrap=True)
+    for folder in folders:
+        output.print(f"Masks: {folder}", soft_wrap=True)
     if whois := next((source.whois for source in collection.sources if source.whois), ""):
         output.print(f"Who is it: medfl data whois CASE {shlex.quote(whois)}", soft_wrap=True)
+
+
+def _write_masks(run: Path, collection: CaseCollection, *, quiet: bool) -> list[Path]:
+    with show_progress("Opening the model", quiet=quiet) as advance:
+        from medfl.api.case_masks import write_case_masks
+
+        return write_case_masks(run, collection, partial(advance, what="Predicting masks"))
 
 
 def _all_ranked(collection: CaseCollection) -> list[tuple[CaseSource, CaseResult]]:
@@ -104,4 +126,5 @@ def _make_table(collection: CaseCollection) -> Table:
 def _case_as_json(source: CaseSource, result: CaseResult) -> dict[str, Any]:
     model = "personal" if source.personal else "shared"
     about = {"site": source.site, "model": model, **asdict(result), "score": result.score, "flags": list(result.flags)}
-    return about | {"unit": source.table.unit}
+    mask = source.mask_of(result)
+    return about | {"unit": source.table.unit, "mask": str(mask) if mask else ""}

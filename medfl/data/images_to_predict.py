@@ -13,9 +13,11 @@ from pathlib import Path
 from medfl.data.case_building import build_case, build_record, copies_warning, find_conflict, is_usable
 from medfl.data.cases import Case, Cohort, Source
 from medfl.data.data_folder import DataFolder
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import CaseRecord, add_cases
 from medfl.data.index.file_index import FileIndex, Progress
+from medfl.data.layouts.accounting import account_files
 from medfl.data.layouts.channels import arrange_channels
 from medfl.data.layouts.copies import group_copies
 from medfl.data.layouts.csv import as_unlabelled
@@ -53,7 +55,8 @@ def find_images_to_predict(data: DataFolder, study: Study, progress: Progress | 
     Returns
     -------
     Cohort
-        Its cases in the order of the data folder; their `label` is None where there is none to score with.
+        Its cases in the order of the data folder; their `label` is None where there is none to score with. Its account of
+        files is None where a single image was named.
 
     Raises
     ------
@@ -71,8 +74,13 @@ def find_images_to_predict(data: DataFolder, study: Study, progress: Progress | 
             raise no_images_error(site, study, listing, index)
         cases, records, findings = _build_cases(listing, site, study)
         add_cases(index.database, study.name, records)
+        files = None if data.only else _account(site, index, listing, study)
     warnings = [warning for warning in listing.warnings if not warning.code.startswith(_TRAINING_CODES)]
-    return Cohort(tuple(cases), (*findings, *warnings), listing.patient_ids)
+    return Cohort(tuple(cases), (*findings, *warnings), listing.patient_ids, files)
+
+
+def _account(site: Site, index: FileIndex, listing: Listing, study: Study) -> FileAccount:
+    return account_files(site, index, listing.entries, study.task.modality, listing.not_meant, listing.tables)
 
 
 def _list_entries(data: DataFolder, study: Study, index: FileIndex) -> Listing:

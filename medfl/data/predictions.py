@@ -18,6 +18,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from medfl.data.cases import Source
@@ -25,6 +26,7 @@ from medfl.data.dicom.seg_writing import make_seg, source_planes
 from medfl.data.nifti_position import FORM_TOLERANCE_MM
 from medfl.data.pictures.geometry import PictureGeometry
 from medfl.data.pictures.turn import EXIF_TURNS
+from medfl.data.prediction_marks import PNG_KEY, make_mark
 from medfl.data.source_grid import SourceGrid
 from medfl.data.volume import LPS_TO_RAS, corner_distance
 from medfl.errors import DataError, DiskFullError
@@ -85,6 +87,7 @@ def write_nifti(mask: Mask, grid: SourceGrid, path: Path) -> None:
         values, affine = picture.restore(values)[..., np.newaxis], np.eye(4) if picture.affine is None else picture.affine
     made = nibabel.Nifti1Image(values, affine)
     made.header.set_xyzt_units("mm")
+    made.header["descrip"] = make_mark(values)
     made.set_sform(affine, code="scanner")
     made.set_qform(affine, code="scanner")
     if corner_distance(made.get_qform(), made.get_sform(), values.shape) > FORM_TOLERANCE_MM:
@@ -122,8 +125,9 @@ def write_png(mask: Mask, grid: SourceGrid, path: Path) -> None:
     orientation = next((number for number, turn in EXIF_TURNS.items() if turn == picture.camera), 0)
     if orientation > 1:
         exif[ExifTags.Base.Orientation] = orientation
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(stored.T)).save(buffer, "PNG", exif=exif)
+    rows, words, buffer = np.ascontiguousarray(stored.T), PngInfo(), BytesIO()
+    words.add_text(PNG_KEY, make_mark(rows))
+    Image.fromarray(rows).save(buffer, "PNG", exif=exif, pnginfo=words)
     _write_private(path, buffer.getvalue())
 
 

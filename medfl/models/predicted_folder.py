@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from medfl.data.file_account import FileAccount
 from medfl.data.findings import Finding
 from medfl.data.mask_formats import MaskFormat
 from medfl.models.prediction_folder import CaseRecord
 from medfl.models.prediction_scores import bound_scores, score_patients
+from medfl.models.run_models import Which
 from medfl.runs.case_table import CaseResult
 from medfl.study import Study
 
@@ -21,19 +24,27 @@ class PredictionOptions:
     Parameters
     ----------
     flips : bool
-        Whether to average over mirrored images.
+        Whether to average over mirrored images, along the axes along which training mirrored them.
     mask_format : {"auto", "nifti", "seg", "labelmap", "png"}
-        Format of masks, see `medfl.data.mask_formats`.
+        Format of masks; by default what the image is: DICOM-SEG for a series, NIfTI for NIfTI, PNG for pictures.
     original_names : bool
-        Whether files and tables bear the names of the data instead of pseudonyms alone.
+        Whether files and tables bear the names of the data, which may identify patients, instead of pseudonyms alone.
     again : bool
         Whether to predict anew what is there already.
+    device : {"", "auto", "cpu", "cuda", "mps"}
+        Where to predict; empty: as the site.toml says, or the fastest one.
+    arm, site, which
+        Of a run, which of its models is meant: see `medfl.api.OpenRun.model`.
     """
 
     flips: bool = False
     mask_format: MaskFormat = "auto"
     original_names: bool = False
     again: bool = False
+    device: Literal["", "auto", "cpu", "cuda", "mps"] = ""
+    arm: str = "federated"
+    site: str | None = None
+    which: Which = "best"
 
 
 @dataclass
@@ -58,6 +69,8 @@ class PredictedFolder:
         Whether the data names its patients.
     removed : tuple of str
         Pseudonyms whose earlier predictions were removed: the image is not in the data any more, or is left out now.
+    files : FileAccount, optional
+        What becomes of each file of the data folder; None where a single image was named.
     """
 
     study: Study
@@ -68,6 +81,7 @@ class PredictedFolder:
     findings: list[Finding] = field(default_factory=list)
     patient_ids: bool = True
     removed: tuple[str, ...] = ()
+    files: FileAccount | None = None
     _by_case: dict[str, list[Finding]] = field(default_factory=dict, repr=False)
 
     def note(self, findings: Iterable[Finding]) -> None:

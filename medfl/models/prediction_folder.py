@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medfl.data.data_folder import DataFolder
-from medfl.data.index.prediction_folders import ABOUT_FILE
+from medfl.data.index.prediction_folders import ABOUT_FILE, RECORDS_FOLDER
 from medfl.data.predictions import translate_write_errors
 from medfl.errors import DataError, RunError
 from medfl.runs.case_table import CASES_FILE, CaseResult, CaseTable, StructureResult, Unit, write_case_table
@@ -23,7 +23,6 @@ from medfl.system.locks import take_lock
 
 SUMMARY_FILE = "summary.json"
 NAMES_FILE = "names.csv"  # with original names: what is behind each pseudonym
-RECORDS_FOLDER = "cases"
 _LOCK_FILE = ".lock"
 _FORMAT = 1
 
@@ -193,8 +192,8 @@ class PredictionFolder:
         write_file(self.path / name, content, private=True, durable=False)
 
 
-def require_apart(out: Path, data: DataFolder) -> None:
-    """Refuse a folder of predictions within the data, where the next call would find them among the images, and the reverse.
+def require_place(out: Path, data: DataFolder) -> None:
+    """Refuse a folder for predictions that holds something else, or lies within the data, where the next call would find them.
 
     Where one file or a table was named, nothing else is looked at, so predictions may lie beside it.
 
@@ -202,6 +201,8 @@ def require_apart(out: Path, data: DataFolder) -> None:
     ------
     RunError
         ``PRED-OUT``.
+    DataError
+        ``PRED-WRITE`` when it cannot be read.
     """
     place, root = out.resolve(), data.site.root
     is_listed = data.only is not None or (data.site.data.layout == "csv" and not data.is_described)
@@ -209,6 +210,7 @@ def require_apart(out: Path, data: DataFolder) -> None:
         raise _refuse("it holds the data.", "Name a folder outside of the data with '--out'.")
     if place.is_relative_to(root) and not is_listed:
         raise _refuse("it lies inside of the data folder.", "Name a folder outside of the data with '--out'.")
+    _require_own(out)
 
 
 def _require_own(path: Path) -> None:

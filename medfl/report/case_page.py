@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from medfl.report.case_sources import CaseCollection, CaseSource
 from medfl.report.formatting import format_score
@@ -47,12 +49,14 @@ def write_case_page(collection: CaseCollection, file: Path | None = None) -> Pat
     RunError
         When it cannot be written.
     """
-    return write_private(file or collection.folder / CASES_PAGE, render_case_page(collection).encode(), "the page of cases")
+    page = file or collection.folder / CASES_PAGE
+    return write_private(page, render_case_page(collection, page.parent).encode(), "the page of cases")
 
 
-def render_case_page(collection: CaseCollection) -> str:
-    """Return the page as HTML that loads nothing from the network."""
+def render_case_page(collection: CaseCollection, place: Path | None = None) -> str:
+    """Return the page as HTML that loads nothing from the network, with links as seen from a folder, by default its own."""
     shared, personal = collection.worst_first(), collection.worst_first(personal=True)
+    table = case_table(shared[:_MAX_ROWS], place or collection.folder)
     names = _structure_names(shared)
     colours = [(name, CLASS_COLOURS[k % len(CLASS_COLOURS)]) for k, name in enumerate(names)]
     return render_page(
@@ -60,7 +64,8 @@ def render_case_page(collection: CaseCollection) -> str:
         ("report.css",),
         collection=collection,
         counts=_count(shared),
-        table=case_table(shared[:_MAX_ROWS]),
+        table=table,
+        masks=any(row.address for row in table.rows),
         left_out=max(len(shared) - _MAX_ROWS, 0),
         pictures=_draw(shared, collection.dimension),
         colours=[(name, "rgb({}, {}, {})".format(*colour)) for name, colour in colours],
@@ -69,8 +74,16 @@ def render_case_page(collection: CaseCollection) -> str:
     )
 
 
-def case_table(ranked: Ranked) -> Table:
-    """Return one row for each case; with several structures, of each only the Dice and what is flagged."""
+def case_table(ranked: Ranked, place: Path | None = None) -> Table:
+    """Return one row for each case; with several structures, of each only the Dice and what is flagged.
+
+    Parameters
+    ----------
+    ranked : sequence of (CaseSource, CaseResult)
+        The cases.
+    place : Path, optional
+        Folder of the page, from which rows lead to the whole masks that there are.
+    """
     names, unit = _structure_names(ranked), ranked[0][0].table.unit if ranked else "ml"
     sited = any(source.site for source, _ in ranked)
     if not names:
@@ -79,8 +92,14 @@ def case_table(ranked: Ranked) -> Table:
         measured = ("Dice", f"HD95, {'mm' if unit == 'ml' else 'px'}", "Surface Dice", f"Predicted, {unit}", f"True, {unit}")
     else:
         measured = ("Mean Dice", *(f"Dice, {name}" for name in names))
-    rows = [_row(source, result, sited=sited) for source, result in ranked]
+    rows = [replace(_row(source, result, sited=sited), address=_find_mask(source, result, place)) for source, result in ranked]
     return Table(("Case", "Patient", *(("Hospital",) if sited else ()), *measured, "What went wrong"), tuple(rows))
+
+
+def _find_mask(source: CaseSource, result: CaseResult, place: Path | None) -> str:
+    """Return the address of the whole mask of a case, as seen from a folder; empty if there is none."""
+    mask = source.mask_of(result) if place else None
+    return quote(os.path.relpath(mask.resolve(), place.resolve())) if mask and place else ""
 
 
 def _row(source: CaseSource, result: CaseResult, *, sited: bool) -> Row:

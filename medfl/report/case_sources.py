@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medfl.data.index.prediction_folders import find_prediction_files
 from medfl.data.simulated_sites import read_simulated_sites
 from medfl.data.store.cache_key import STATE_FOLDER, site_root
 from medfl.errors import MedflError, RunError
-from medfl.runs.case_table import CASES_FILE, CaseResult, CaseTable, picture_of, rank, read_case_table
+from medfl.runs.case_table import CASES_FILE, MASKS_FOLDER, CaseResult, CaseTable, picture_of, rank, read_case_table
 from medfl.runs.own_tests import OwnTest, list_own_tests
 from medfl.runs.run_folder import STUDY_JSON, Run
 from medfl.site import read_site
@@ -29,6 +30,8 @@ class CaseSource:
         The table.
     table : CaseTable
         Its content.
+    masks : Path
+        Folder of predictions that holds the masks, if it is there.
     site : str
         The hospital; empty beside predictions.
     personal : bool
@@ -39,6 +42,7 @@ class CaseSource:
 
     file: Path
     table: CaseTable
+    masks: Path
     site: str = ""
     personal: bool = False
     whois: str = ""
@@ -46,6 +50,11 @@ class CaseSource:
     def picture_of(self, result: CaseResult) -> Path:
         """Return where the picture of a case lies, if there is one."""
         return picture_of(self.file, result.case)
+
+    def mask_of(self, result: CaseResult) -> Path | None:
+        """Return where the whole mask of a case lies, if there is one."""
+        names = find_prediction_files(self.masks, result.case) if result.structures and not self.personal else []
+        return self.masks / names[0] if names else None
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def open_cases(path: Path, run: str = "") -> CaseCollection:
     if not file.is_file():
         fix = "Name the folder of a run, the site.toml of a hospital, or the folder of predictions."
         raise RunError("CASES-MISSING", "there is no table of cases here.", fix)
-    source = CaseSource(file, read_case_table(file))
+    source = CaseSource(file, read_case_table(file), file.parent)
     return CaseCollection("Predictions", file.parent, 3 if source.table.unit == "ml" else 2, (source,))
 
 
@@ -106,7 +115,7 @@ def _read_folder(folder: Path, site: str, whois: str) -> Iterator[CaseSource]:
     """Yield the table of the shared model, and that of the site's own one, where they are."""
     for personal, file in ((False, folder / CASES_FILE), (True, folder / _PERSONAL / CASES_FILE)):
         if file.is_file():
-            yield CaseSource(file, read_case_table(file), site, personal, whois)
+            yield CaseSource(file, read_case_table(file), folder / MASKS_FOLDER, site, personal, whois)
 
 
 def _is_here(run: Run) -> bool:

@@ -31,12 +31,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its name, its cells, its style, and a mark beside its name."""
+    """One row: its name, its cells, its style, a mark beside its name, and the file that its name leads to."""
 
     head: str
     cells: tuple[Cell, ...]
     css: str = ""
     mark: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)

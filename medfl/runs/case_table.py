@@ -25,6 +25,7 @@ from medfl.system.files import write_private
 
 CASES_FILE = "cases.csv"
 PICTURES_FOLDER = "case-pictures"  # beside the table: a slice of each of the worst cases, named by its pseudonym
+MASKS_FOLDER = "case-masks"  # beside the table, on request: a folder of predictions
 
 Unit = Literal["ml", "px"]
 

@@ -67,7 +67,7 @@ class SiteData(Section):
     max_megapixels: Positive = 100  # size of a picture, in millions, that a header may declare
     max_megavoxels: Positive = 600  # size of a volume, likewise: 512 x 512 x 2000 and some more
     allow_headerless: bool = False  # read DICOM files that lack the 128-byte preamble
-    allow_predictions: bool = False  # take segmentations that medfl predicted for labels
+    allow_predictions: bool = False  # take masks that medfl predicted for labels
     burned_in: Literal["exclude", "allow"] = "exclude"  # kinds of images that often have names drawn into them
     converter: Literal["none", "dcm2niix"] = "none"  # dcm2niix converts what medfl refuses; its warnings are errors
 

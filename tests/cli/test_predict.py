@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,36 @@ def test_data_that_is_not_there_is_told(model: Path, tmp_path: Path) -> None:
     found = call(model, tmp_path / "nowhere", "--out", tmp_path / "out")
     assert isinstance(found.exception, MedflError)
     assert found.exception.code == "DATA-ROOT"
+
+
+def test_data_and_place_are_looked_at_before_the_model(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.docx").write_text("precious")
+    for data, out, code in (
+        ("nowhere", "out", "DATA-ROOT"),
+        ("images", "full", "PRED-OUT"),
+        ("images", "images/out", "PRED-OUT"),
+    ):
+        found = call(tmp_path / "no-model.safetensors", tmp_path / data, "--out", tmp_path / out)
+        assert isinstance(found.exception, MedflError)
+        assert found.exception.code == code
+
+
+def test_scores_have_their_units_and_other_files_are_counted(model: Path, images: Path, tmp_path: Path) -> None:
+    for k in range(2):
+        folder = images / f"patient-{k}"
+        folder.mkdir()
+        volume = nibabel.load(images / f"CANARY-{k}.nii.gz")
+        (images / f"CANARY-{k}.nii.gz").rename(folder / "image.nii.gz")
+        truth = np.zeros(volume.shape, np.uint8)
+        truth[2:5, 2:5, 2:5] = 1
+        nibabel.save(nibabel.Nifti1Image(truth, volume.affine), folder / "label.nii.gz")
+    (images / "patient-0" / "test.mgz").write_text("something")
+    found = call(model, images, "--out", tmp_path / "out")
+    assert re.search(r"hd95\s+\d+\.\d mm\b", found.output)
+    assert "Not used of the data folder: 1 other file." in found.output
+    told = json.loads(call(model, images, "--out", tmp_path / "out", "--json").stdout)
+    assert told["files"]["by-reason"] == {"image": 2, "label": 2, "other": 1}
 
 
 def test_ctrl_c_names_what_is_left(model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from medfl.errors import DataError, RunError
 from medfl.runs.case_table import read_case_table
 from medfl.testing.sites import make_study
-from tests.models.images_to_predict import PICTURES, STUDY, cube, labelled_folder, picture_of, predict, save
+from tests.models.images_to_predict import PICTURES, STUDY, cube, grey, labelled_folder, picture_of, predict, save
 from tests.models.threshold import threshold_model
 
 WHOLE = make_study(dimension=3, preprocessing={"spacing": "1,1,1"})  # images in one pass, those of one shape together
@@ -119,6 +119,63 @@ def test_images_that_are_too_small_for_the_network_are_left_out(volumes: Path, t
 
     found = predict(volumes, tmp_path / "out", threshold_model(WHOLE, refuse))
     assert (len(found.done), [one.code for one in found.findings]) == (2, ["NET-TOO-DEEP"])
+
+
+def test_a_library_that_fails_on_an_image_leaves_out_that_image_alone(volumes: Path, tmp_path: Path) -> None:
+    def fail_once(images: Tensor) -> None:
+        if len(images) == 1:  # the one of another shape
+            raise RuntimeError("CANARY")
+
+    found = predict(volumes, tmp_path / "out", threshold_model(WHOLE, fail_once))
+    assert (len(found.done), len(found.left_out), found.remaining) == (2, 1, ())
+    (failed,) = found.findings
+    assert (failed.code, failed.case) == ("PRED-FAILED", found.left_out[0])
+    assert "RuntimeError" in failed.what
+    assert "CANARY" not in str(found.findings)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("not enough memory: you tried to allocate memory"), OSError(28, "")]
+)
+def test_what_the_next_image_would_meet_as_well_stops_the_folder(error: Exception, volumes: Path, tmp_path: Path) -> None:
+    def fail(images: Tensor) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        predict(volumes, tmp_path / "out", threshold_model(WHOLE, fail))
+
+
+def test_models_of_the_same_weights_are_told(volumes: Path, tmp_path: Path) -> None:
+    found = predict(volumes, tmp_path / "out", threshold_model(STUDY), threshold_model(STUDY))
+    assert [(one.code, one.level, one.case) for one in found.findings] == [("MODEL-TWICE", "warning", "")]
+    assert len(found.done) == 3
+
+
+def test_files_of_other_kinds_are_counted(volumes: Path, tmp_path: Path) -> None:
+    for name in ("test.mgz", "notes.txt"):
+        (volumes / name).write_text("something")
+    found = predict(volumes, tmp_path / "out")
+    assert found.files is not None
+    assert found.files.counts == {"image": 3, "other": 2}
+    assert predict(volumes / "ras.nii.gz", tmp_path / "one").files is None
+
+
+def test_remedies_are_for_whoever_predicts(tmp_path: Path) -> None:
+    save(tmp_path / "small" / "a.nii.gz", grey(cube((12, 10, 7))))
+    padded = predict(tmp_path / "small", tmp_path / "out").findings
+    fixes = [one.fix for one in padded if one.code == "PATCH-TOO-BIG"]
+    assert fixes == ["Nothing to do: in training such images were padded as well."]
+    table = tmp_path / "small" / "list.csv"
+    table.write_text("file\na.nii.gz\n")
+    with pytest.raises(DataError, match=r"INDEX-COLUMN.*Call the columns of the table image, label and patient"):
+        predict(table, tmp_path / "table")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"DATA-EMPTY.*what the model takes: MR"):
+        predict(tmp_path / "empty", tmp_path / "none")
+    picture_of(cube((20, 20)), tmp_path / "pictures" / "a.png")
+    (tmp_path / "pictures" / "list.csv").write_text("image,label\na.png,perhaps\n")
+    found = predict(tmp_path / "pictures" / "list.csv", tmp_path / "classes", threshold_model(CLASSES))
+    assert [one.fix for one in found.findings] == ["To have it scored, write one of no, yes; the prediction needs no label."]
 
 
 @pytest.mark.parametrize(

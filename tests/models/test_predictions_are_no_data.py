@@ -5,19 +5,26 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydicom.uid import UID
 
 from medfl.data.cases import Cohort, Source
 from medfl.data.cohort import read_cohort
 from medfl.data.data_folder import open_data_folder
 from medfl.data.index.prediction_folders import holds_predictions
-from medfl.errors import RunError
+from medfl.data.load import load_case
+from medfl.errors import DataError, RunError
+from medfl.site import Site
 from medfl.study import Study
 from tests.data.dicom.phantom import write_slices
 from tests.models import images_to_predict as nifti
 from tests.models import test_dicom_prediction as dicom
+from tests.models.threshold import threshold_model
 
 
 def codes(found: Cohort) -> list[str]:
@@ -114,6 +121,58 @@ def test_an_index_names_no_prediction_as_truth(label: str, tmp_path: Path) -> No
     (data / "index.csv").write_text(f"image,label,patient\nseries,{label},p1\n")
     assert "LBL-PREDICTED" in codes(cohort_of(data, dicom.STUDY))
     assert len(cohort_of(data, dicom.STUDY, allow=True).cases) == 1
+
+
+@pytest.mark.parametrize("form", ["nii.gz", "nii", "png"])
+def test_a_mask_that_was_taken_out_is_no_truth_until_somebody_corrects_it(form: str, tmp_path: Path) -> None:
+    data, flat = tmp_path / "data", form == "png"
+    image, label = (data / f"{part}.{form}" for part in ("image", "label"))
+    if flat:
+        nifti.picture_of(nifti.cube((40, 30)), image)
+    else:
+        nifti.save(image, nifti.grey(nifti.cube()))
+    models = [threshold_model(nifti.PICTURES)] if flat else []
+    nifti.predict(image, tmp_path / "out", *models)
+    (mask,) = (path for path in (tmp_path / "out").glob("case-*.*") if path.is_file())
+    study = nifti.PICTURES if flat else nifti.STUDY
+    save_again(mask, label)
+    (data / "index.csv").write_text(f"image,label,patient\n{image.name},{label.name},p1\n")
+    site = open_data_folder(data).site
+    assert codes_of_reading(site, study) == ["LBL-PREDICTED"]
+    found = nifti.predict(data, tmp_path / "again", *models)
+    assert (len(found.done), found.scores()[0], [one.code for one in found.findings]) == (1, 0, ["LBL-PREDICTED"])
+    allowed = site.model_copy(update={"data": site.data.model_copy(update={"allow_predictions": True})})
+    assert codes_of_reading(allowed, study) == []
+    save_again(mask, label, corrected=True)
+    assert codes_of_reading(site, study) == []
+
+
+def save_again(mask: Path, label: Path, *, corrected: bool = False) -> None:
+    """Save a mask as another program does, which keeps what it does not know."""
+    if label.suffix == ".png":
+        with Image.open(mask) as picture:
+            words = PngInfo()
+            words.add_text("Description", picture.info["Description"])
+            pixels = np.array(picture)
+            pixels[0, 0] = int(corrected)
+            Image.fromarray(pixels).save(label, pnginfo=words)
+        return
+    image = nibabel.load(mask)
+    values = np.asarray(image.dataobj).astype(np.int16)
+    values[0, 0, 0] = int(corrected)
+    made = nibabel.Nifti1Image(values, image.affine, image.header)
+    made.set_data_dtype(np.int16)
+    nibabel.save(made, label)
+
+
+def codes_of_reading(site: Site, study: Study) -> list[str]:
+    """Return the errors of the cases of a site, as training meets them."""
+    (case,) = read_cohort(site, study).cases
+    try:
+        load_case(case, study, site)
+    except DataError as error:
+        return [error.code]
+    return []
 
 
 def test_a_file_of_the_same_name_makes_no_folder_of_predictions(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from medfl.report.overlays import read_overlay
 from medfl.runs.case_table import CaseResult, CaseTable, StructureResult, picture_of, write_case_table
 from medfl.runs.own_tests import TEST_FOLDER, describe_test, write_about
 from medfl.site import read_site
+from tests.models import images_to_predict
 from tests.report.pages import Reader, page_of
 
 Make = Callable[..., Any]
@@ -113,6 +114,31 @@ def test_predictions_are_listed_in_the_same_way(tmp_path: Path, kind: str) -> No
     expected = {"one structure": "Predicted, px", "classification": "wrong class", "no truth": "4.0"}[kind]
     assert expected in text
     assert "nan" not in text
+
+
+def test_names_of_predictions_lead_to_their_masks(tmp_path: Path) -> None:
+    images_to_predict.save(tmp_path / "data" / "a.nii.gz", images_to_predict.grey(images_to_predict.cube()))
+    found = images_to_predict.predict(tmp_path / "data", tmp_path / "out")
+    mask = tmp_path / "out" / f"{found.cases[0]}.nii.gz"
+    page = tmp_path / "elsewhere" / "page.html"
+    page.parent.mkdir()
+    done = runner.invoke(app, ["report", str(tmp_path / "out"), "--cases", "--masks", "--out", str(page)])
+    assert done.exit_code == 0, done.output
+    assert f"Masks: {tmp_path / 'out'}" in done.stdout
+    assert f"Page: {page}" in done.stdout
+    (address,) = (one for one in Reader(page.read_text()).addresses if not one.startswith("data:"))
+    assert (page.parent / address).resolve() == mask.resolve()
+    listed = json.loads(runner.invoke(app, ["report", str(tmp_path / "out"), "--cases", "--json"]).stdout)
+    assert [each["mask"] for each in listed] == [str(mask)]
+    mask.unlink()
+    assert json.loads(runner.invoke(app, ["report", str(tmp_path / "out"), "--cases", "--json"]).stdout)[0]["mask"] == ""
+
+
+def test_there_are_no_masks_of_classes(tmp_path: Path) -> None:
+    keep(tmp_path, classified("case-A", 0.1))
+    done = runner.invoke(app, ["report", str(tmp_path), "--cases", "--masks"])
+    assert "CASES-MISSING" in str(done.exception)
+    assert "classes" in str(done.exception)
 
 
 def test_pictures_of_classified_images_are_shown_without_masks(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ _ALLOW = "Set allow-predictions = true in the table 'data' of site.toml if they 
 
 def predicted_label_error() -> DataError:
     """Return the error of a label that a model of medfl predicted."""
-    return DataError("LBL-PREDICTED", "the label is a segmentation that medfl predicted, and no truth.", _ALLOW)
+    return DataError("LBL-PREDICTED", "the label is a mask that medfl predicted, and no truth.", _ALLOW)
 
 
 def predicted_labels_warning(count: int) -> Finding:
