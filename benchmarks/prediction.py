@@ -118,10 +118,10 @@ def run_monai(folder: Path) -> None:
 
 def run_medfl(folder: Path, out: str) -> None:
     """Predict with medfl."""
-    from medfl.api.predictions import plan_prediction
+    from medfl.api.predictions import PredictionOptions, plan_prediction
     from medfl.data.preprocess import steps  # noqa: F401  imported when the first case is prepared, otherwise
 
-    prediction = plan_prediction(folder / "best.safetensors", folder / "images", folder / out, device="cpu")
+    prediction = plan_prediction(folder / "best.safetensors", folder / "images", folder / out, PredictionOptions(device="cpu"))
     start = begin(folder)
     prediction.run()
     finish(start)
