@@ -13,7 +13,7 @@ from tests.clients.watched_run import SGD, Largest, conduct_watched, list_runs
 
 ROOT = Path(__file__).parents[2]
 RUNS = list_runs()
-FAST = ("fedavg", "fedadam", "steps+scaffold", "steps+feddyn", "cyclic", "local+whole")
+FAST = ("fedavg", "fedadam", "steps+scaffold", "steps+feddyn", "cyclic", "local+whole", "low-rank")
 LONG = ("shapley", "krum", "fedrep", "fedpidavg", "fedcostwavg")  # to the watch like leave-one-out, multikrum, fedper, fedavg
 SAFETY = 3.0  # between the largest figure of an honest run and the limit
 

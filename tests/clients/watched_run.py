@@ -38,6 +38,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "top-k": {"compression.codec": "top-k"},
     "batch-norm": {"network.norm": "batch", "personal.layers": "norm", "arms": "federated,local"},
     "local+whole": {"strategy.name": "fedper", "arms": "federated,local"},
+    "low-rank": {"training.tune": "lora", "training.lora-average": "both", "arms": "federated,local"},
     "fine-tune": {"personal.fine-tune-steps": 3},
     "shapley": {"contribution.method": "shapley"},
     "leave-one-out": {"contribution.method": "leave-one-out", **SGD},
