@@ -38,16 +38,17 @@ def build_initial_models(study: Study) -> dict[str, ArrayRecord]:
     Parameters
     ----------
     study : Study
-        Where layers stay at the sites and an arm trains each site alone, that arm's model is built as well; where a part is
+        Where layers stay at the sites and an arm trains without a federation, its model is built as well; where a part is
         trained, also what completes it.
     """
     net = build_training_network(study)
     whole = get_arrays(net) | _whole_arrays(study)
     names = {INITIAL: shared_names(study, net)}
     bases = {BASE: base_names(study, net)} if study.training.tunes_part else {}
-    if study.local_layers and "local" in study.arms:
-        names[INITIAL_FULL] = shared_names(study, net, "local")
-        bases |= {BASE_FULL: base_names(study, net, "local")} if bases else {}
+    if study.local_layers and (others := set(study.arms) - {"federated"}):
+        other = min(others)  # all these have the same layers
+        names[INITIAL_FULL] = shared_names(study, net, other)
+        bases |= {BASE_FULL: base_names(study, net, other)} if bases else {}
     return {key: to_array_record({name: whole[name] for name in chosen}) for key, chosen in (names | bases).items()}
 
 

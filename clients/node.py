@@ -16,6 +16,7 @@ from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks import layers
 from medfl.clients.own_results import own_results
+from medfl.clients.pooled_cases import POOLED_ARM, pool_cases
 from medfl.clients.training import interrupts, local_layers
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.seeds import derive_seed
@@ -69,6 +70,8 @@ def train(message: Message, context: Context, opened: node_cache.OpenNode | None
         server_round = _require_int(_read_config(message), records.ROUND)
         policy_checks.check_round(study, site.policy, server_round)
         task = _read_task(message, context, opened, server_round, _load_training_cases)
+        if task.arm == POOLED_ARM:
+            task = pool_cases(task, _read_config(message), opened.simulation)
         return _build_reply(message, site, _train_reply(task, opened, _score_noise(message, context, opened)))
 
 
@@ -99,18 +102,18 @@ def _hash_model(study: Study) -> str:
 def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreNoise | None) -> RecordDict:
     task = local_layers.with_local_layers(received)
     study, site, simulation = task.study, task.site, opened.simulation
-    algorithm = ClientAlgorithm() if task.arm == "local" else build_algorithm(study, site)
+    algorithm = build_algorithm(study, site) if task.arm == "federated" else ClientAlgorithm()
     scores = metrics.empty_metrics(study)
-    if task.server_round > 1 and (task.server_round - 1) % study.evaluation.every == 0:
+    if task.arm != POOLED_ARM and task.server_round > 1 and (task.server_round - 1) % study.evaluation.every == 0:
         scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation")
         personal_model.save_if_best(task, algorithm, scores)
-    if simulation and task.arm != "local":
+    if simulation and task.arm == "federated":
         names = [each.name for each in node_cache.simulated_sites(simulation)]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     trained = session.train(task, algorithm)
     opened.note_update(task.received, trained.arrays, int(str(trained.metrics[records.TRAIN_STEPS])))
     result = update_compression.compress(task, local_layers.without_local_layers(task, trained))
-    if task.arm != "local":
+    if task.arm == "federated":
         task.state.close_round()
     private = local_layers.has_local_layers(task)
     released = release_scores(result.metrics | scores, study, site.policy, "validation", noise, private_model=private)
@@ -140,7 +143,7 @@ def _evaluate_metrics(
         if not trial:
             personal_model.save_if_best(task, algorithm, scores)
         return numbers
-    if task.arm != "local" and not study.local_layers:  # it is the model of all, and whole
+    if task.arm == "federated" and not study.local_layers:  # it is the model of all, and whole
         keep_model("shared", model, scores)
     if personal_model.has_personal_model(task):
         personal = personal_model.final_model(task, algorithm)
@@ -186,7 +189,7 @@ def _read_task(
     model = arrays.pop(records.ARRAYS)
     run = str(config.get(records.RUN, f"flower-{context.run_id}"))
     state = ClientState(state_folder(site_root(site), study.approved_hash(), run), server_round)
-    if arm != "local":  # that keeps nothing
+    if arm == "federated":  # the others keep nothing
         state.check()
     seed = derive_seed(study.seed, site.name, server_round)
     net = node_cache.get_network(study)

@@ -84,12 +84,14 @@ def open_node(context: Context) -> OpenNode:
     Raises
     ------
     ConfigError
-        When the study or the ``site.toml`` is wrong, or a node outside of a simulation has none.
+        When the study or the ``site.toml`` is wrong, a node outside of a simulation has none, or a hospital is asked for
+        what only a simulation can do.
     DataError
         ``NO-SUCH-PARTITION``.
     """
     if "site" in context.node_config:
         study = study_from_run_config(context.run_config)
+        study.check_real()
         return OpenNode(study, read_current_site(Path(str(context.node_config["site"]))))
     app = app_from_run_config(context.run_config)
     return OpenNode(app.study, _find_simulated_site(app.simulation, context), app.simulation)

@@ -32,8 +32,11 @@ def own_results(task: TrainTask, split: str, config: ConfigRecord, simulation: S
     """
     if simulation is not None:
         folder = str(config.get(records.RUN_FOLDER, ""))
-        return OwnResults(Path(folder) / "sites" / task.site.name, simulation.previews) if folder else None
-    if split != "test" or task.arm == "local":
+        own = Path(folder, "sites", task.site.name)
+        if task.arm != "federated":  # scores by patient alone, of a local model under the name of its owner
+            own = own / task.arm / str(config.get(records.OWNER, ""))
+        return OwnResults(own, simulation.previews if task.arm == "federated" else 0) if folder else None
+    if split != "test" or task.arm != "federated":
         return None
     test = task.state.folder / own_tests.TEST_FOLDER
     return OwnResults(test, _HOSPITAL_PREVIEWS, own_tests.describe_test(task.study, str(config.get(records.RUN, ""))))

@@ -28,8 +28,8 @@ _STATE_NAME, _SCORE_NAME = "personal", "personal-score"  # names in the site's s
 
 
 def has_personal_model(task: TrainTask) -> bool:
-    """Return whether the site ends with a personal model; in the arm "local" it has only one model anyway."""
-    return task.study.has_personal_models and task.arm != "local"
+    """Return whether the site ends with a personal model; only the arm "federated" has both."""
+    return task.study.has_personal_models and task.arm == "federated"
 
 
 def save_if_best(task: TrainTask, algorithm: ClientAlgorithm, scores: Metrics) -> None:

@@ -68,7 +68,7 @@ def check_extras(extras: Mapping[str, Tensors], model: Tensors, parameters: Coll
     if name not in ALGORITHMS:
         _check_foreign(extras, model)
         return
-    is_common_training = item.kind == "train" and item.arm != "local"  # a site that trains alone does it plainly
+    is_common_training = item.kind == "train" and item.arm == "federated"  # the other arms train plainly
     expected = _EXTRAS.get(name, ()) if is_common_training else ()
     if unknown := set(extras) - set(expected):
         what = f"{len(unknown)} records came with the model that {name!r} does not send for {item.kind}."

@@ -59,7 +59,7 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
     check_extras(received, arrays, trainable(node_cache.get_network(study)), item, study)
     for tensors in (arrays, *received.values()):
         check_finite(tensors)
-    if item.kind == "train" and (study.compression.codec == "none" or item.arm == "local"):  # it is sent back as it came
+    if item.kind == "train" and (study.compression.codec == "none" or item.arm != "federated"):  # it is sent back as it came
         policy_checks.check_reply_size(policy, model.count_bytes())
 
 

@@ -96,7 +96,7 @@ def train(task: TrainTask, algorithm: ClientAlgorithm | None = None) -> TrainRes
     metrics: Metrics = {
         records.TRAIN_PATIENTS: task.prepared.count_patients("train"),
         records.TRAIN_SAMPLES: len(cases),
-        records.TRAIN_STEPS: count_steps(task.study, len(cases)),
+        records.TRAIN_STEPS: count_steps(task.study, *task.case_counts),
         **result.metrics,
         records.TRAIN_SECONDS: time.perf_counter() - begun,
     }

@@ -13,7 +13,7 @@ _ROUNDING_STREAM = 300  # number of its stream of random numbers
 
 
 def compress(task: TrainTask, result: TrainResult) -> TrainResult:
-    """Return the result with a compressed update instead of the model; in the arm "local", the result as it is.
+    """Return the result with a compressed update instead of the model; in other arms than "federated", the result as it is.
 
     With "top-k", values that are not sent are kept in the site's state and added to its next update (error feedback), so that
     over all rounds the sent values and the kept residual add up to what was trained.
@@ -26,7 +26,7 @@ def compress(task: TrainTask, result: TrainResult) -> TrainResult:
         What would leave without a codec: its `arrays` hold no local layers.
     """
     codec = task.study.compression.codec
-    if codec == "none" or task.arm == "local":
+    if codec == "none" or task.arm != "federated":
         return result
     received = {name: task.received[name] for name in result.arrays}
     update = update_codecs.diff(result.arrays, received)

@@ -48,9 +48,9 @@ def shared_names(study: Study, net: nn.Module, arm: str = "federated") -> tuple[
     net : torch.nn.Module
         Built by `build_training_network` for this study.
     arm : str
-        Arm of the comparison; a site that trains alone ("local") has no layers of its own.
+        Arm of the comparison; only in "federated" do layers stay at a site.
     """
-    trained, local = trained_names(study, net), local_names(study, net, () if arm == "local" else None)
+    trained, local = trained_names(study, net), local_names(study, net, None if arm == "federated" else ())
     return tuple(name for name in distinct_tensors(net) if name in trained and name not in local)
 
 
@@ -62,7 +62,7 @@ def shared_arrays(study: Study, net: nn.Module, arm: str = "federated") -> Array
 
 def base_names(study: Study, net: nn.Module, arm: str = "federated") -> tuple[str, ...]:
     """Return the names of all tensors but the layers that stay at a site, in the order of `get_arrays`."""
-    local = local_names(study, net, () if arm == "local" else None)
+    local = local_names(study, net, None if arm == "federated" else ())
     return tuple(name for name in distinct_tensors(net) if name not in local)
 
 

@@ -33,9 +33,10 @@ def count_update_bytes(study: Study) -> dict[str, int]:
     net = build_training_network_without_memory(study)
     tensors = distinct_tensors(net)
     sent = {arm: [tensors[name] for name in shared_names(study, net, arm)] for arm in study.arms}
-    sizes = {"federated": _count_bytes(study, sent.get("federated", []))}
-    sizes["local"] = sum(tensor.nbytes for tensor in sent.get("local", []))  # with all layers, and not compressed
-    return {arm: sizes[arm] for arm in study.arms}
+    return {
+        arm: _count_bytes(study, each) if arm == "federated" else sum(tensor.nbytes for tensor in each)  # not compressed
+        for arm, each in sent.items()
+    }
 
 
 def _count_bytes(study: Study, tensors: list[torch.Tensor]) -> int:

@@ -42,18 +42,21 @@ class Batch:
     annotated: tuple[tuple[int, ...], ...] = ()
 
 
-def count_steps(study: Study, cases: int) -> int:
-    """Return the number of optimizer steps of a round at a site with this number of training cases.
+def count_steps(study: Study, *cases: int) -> int:
+    """Return the number of optimizer steps of a round at sites with these numbers of training cases, all together.
 
     Examples
     --------
     Two epochs of five images in batches of two are six steps, as the last batch of an epoch holds one image.
     """
-    training = study.training
-    return training.local_steps or training.local_epochs * math.ceil(_samples_per_epoch(study, cases) / training.batch_size)
+    if study.training.local_steps:
+        return study.training.local_steps * len(cases)
+    return study.training.local_epochs * len(_batch_sizes(study, cases))
 
 
-def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator) -> Iterator[Batch]:
+def iter_batches(
+    study: Study, cases: Sequence[PreparedCase], rng: np.random.Generator, counts: Sequence[int] = ()
+) -> Iterator[Batch]:
     """Iterate over the batches of one round.
 
     Cases come in random order, each once an epoch (with patches, ``patches_per_image`` times), or, when the study asks for
@@ -68,6 +71,9 @@ def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gen
         The training cases.
     rng : numpy.random.Generator
         Source of all random choices.
+    counts : sequence of int
+        Number of cases of each site, where `cases` are those of several in one place: the batches are then as many and as large
+        as those of all sites together, each of cases of any site.
 
     Raises
     ------
@@ -78,16 +84,17 @@ def iter_batches(study: Study, cases: Sequence[PreparedCase], rng: np.random.Gen
         raise TrainingError(
             "TRAIN-NO-CASES", "there is no training case at this site.", "Add patients, or lower the shares in 'splits'."
         )
-    size = study.training.batch_size
+    counts, size = counts or (len(cases),), study.training.batch_size
     if study.training.local_steps:
         stream = itertools.chain.from_iterable(_draw_order(study, cases, rng) for _ in itertools.count())
-        for _ in range(study.training.local_steps):
+        for _ in range(study.training.local_steps * len(counts)):
             yield _read_batch(study, [cases[i] for i in itertools.islice(stream, size)], rng)
         return
     for _ in range(study.training.local_epochs):
-        order = _draw_order(study, cases, rng)
-        for first in range(0, len(order), size):
-            yield _read_batch(study, [cases[i] for i in order[first : first + size]], rng)
+        sizes = _batch_sizes(study, counts)
+        order = iter(_draw_order(study, cases, rng))
+        for each in sizes if len(counts) == 1 else rng.permutation(sizes):  # smaller ones may come at any time
+            yield _read_batch(study, [cases[i] for i in itertools.islice(order, each)], rng)
 
 
 def padded_shape(study: Study, shape: Sequence[int]) -> Shape:
@@ -122,6 +129,12 @@ def read_window(source: NDArray[Any], out: NDArray[Any], start: Sequence[int]) -
     source_index: tuple[Any, ...] = (..., *taken)
     out_index: tuple[Any, ...] = (..., *placed)
     out[out_index] = source[source_index]
+
+
+def _batch_sizes(study: Study, counts: Sequence[int]) -> list[int]:
+    """Return the sizes of the batches of an epoch at sites with these numbers of cases, one site after the other."""
+    size, samples = study.training.batch_size, [_samples_per_epoch(study, count) for count in counts]
+    return [min(size, number - first) for number in samples for first in range(0, number, size)]
 
 
 def _samples_per_epoch(study: Study, cases: int) -> int:

@@ -68,7 +68,7 @@ def shared_model(task: TrainTask) -> Arrays:
 
 def has_local_layers(task: TrainTask) -> bool:
     """Return whether layers of the model are the site's own."""
-    return bool(task.study.local_layers) and task.arm != "local"  # a site that trains alone shares nothing
+    return bool(task.study.local_layers) and task.arm == "federated"  # in the other arms nothing is shared
 
 
 def _keeps_layers(task: TrainTask) -> bool:

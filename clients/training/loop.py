@@ -63,11 +63,11 @@ def train_steps(
     loss_of = build_training_loss(study, cases, device.torch_device)
     optimizer, scaler = build_optimizer(study.optimizer, tuned), device.scaler()
     augment = Augmenter(study.augmentation, spawn_seed(seed, _AUGMENTATION_STREAM))
-    steps = count_steps(study, len(cases))
+    steps, rng = count_steps(study, *task.case_counts), np.random.default_rng(spawn_seed(seed, _SAMPLING_STREAM))
     total = torch.zeros(
         (), dtype=torch.float64 if device.torch_device.type != "mps" else torch.float32, device=device.torch_device
     )
-    for step, batch in enumerate(iter_batches(study, cases, np.random.default_rng(spawn_seed(seed, _SAMPLING_STREAM)))):
+    for step, batch in enumerate(iter_batches(study, cases, rng, task.case_counts)):
         images, labels = augment(batch.images.to(device.torch_device), batch.labels.to(device.torch_device), batch.spacing)
         progress = schedules.study_progress(task.server_round, step, steps, study.rounds)
         factor = schedules.lr_factor(study.schedule, progress, study.rounds)

@@ -46,7 +46,9 @@ class TrainTask:
     records : mapping of str to mapping of str to ndarray
         What the server sent along with the model, by the name of the record.
     arm : str
-        Arm of the comparison, "federated" or "local".
+        Arm of the comparison, one of `medfl.study.sections.ARMS`.
+    pooled_counts : tuple of int
+        Training cases of each site, where `prepared` holds those of several in one place; empty otherwise.
     """
 
     study: Study
@@ -59,6 +61,12 @@ class TrainTask:
     state: ClientState
     records: Mapping[str, Mapping[str, NDArray[np.generic]]] = field(default_factory=dict)
     arm: str = "federated"
+    pooled_counts: tuple[int, ...] = ()
+
+    @property
+    def case_counts(self) -> tuple[int, ...]:
+        """Number of training cases of each site whose cases are trained on."""
+        return self.pooled_counts or (len(self.prepared.get_split("train")),)
 
     @cached_property
     def device(self) -> Device:

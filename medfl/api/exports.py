@@ -83,7 +83,7 @@ def _audit_head(folder: Path) -> str:
 def _find_round(data: ReportData, model: CardModel) -> dict[str, int]:
     """Return the round of a shared model."""
     arm = data.arms.get("federated")
-    if model.arm == "local" or model.site is not None or arm is None or not arm.rounds:
+    if model.arm != "federated" or model.site is not None or arm is None or not arm.rounds:
         return {}
     found = data.best_round if model.which == "best" else arm.rounds[-1].number
     return {"round": found} if found else {}

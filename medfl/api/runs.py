@@ -107,7 +107,7 @@ class OpenRun:
 
         Parameters
         ----------
-        arm : {"federated", "local"}
+        arm : {"federated", "local", "pooled"}
             Arm that trained it.
         site : str, optional
             Site whose own model is meant: in the arm "local", or where the study gives sites personal models or layers of

@@ -22,7 +22,7 @@ from medfl.system.text import format_duration
 _SILENT_SECONDS = 30.0  # after which a log says what is waited for
 _MAX_NAMED_SITES = 5  # in one line of a log
 _HIDDEN = "hidden"  # by the policy of the site
-_ARM_TITLES = {"federated": "together", "local": "each alone"}
+_ARM_TITLES = {"federated": "together", "local": "each alone", "pooled": "in one place"}
 
 
 class RunDisplay:

@@ -124,6 +124,7 @@ def read_bundle_study(path: Path) -> Study:
 def _write_app(folder: Path, overrides: Mapping[str, Scalar], app: Path) -> Study:
     study_file = read_study_file(folder)
     study = read_app(study_file, overrides).study
+    study.check_real()
     build_strategy(study, study.min_quorum)  # refuses options that the strategy of another package does not take
     config = flatten(study_file.app["config"]) | dict(overrides)
     config = {key: value for key, value in config.items() if not key.startswith(_BESIDE)} | _server_defaults()

@@ -155,7 +155,7 @@ def _read_tests(events: Sequence[Mapping[str, Any]]) -> tuple[SiteMetrics, dict[
         metrics: SiteMetrics = {site: dict(a["metrics"]) for site, a in answers.items() if a.get("metrics")}
         if event["arm"] == "local":
             local[str(event["model"]["site"])] = metrics
-        else:
+        elif event["arm"] == "federated":
             federated = metrics
     return federated, local
 

@@ -11,7 +11,7 @@ from medfl.errors import RunError
 Patient = tuple[str, str]  # site, pseudonym
 
 
-def read_patient_results(run: Path, *, personal: bool = False) -> dict[Patient, Any]:
+def read_patient_results(run: Path, *, personal: bool = False, arm: str = "federated") -> dict[Patient, Any]:
     """Read what each test patient of a simulation scored.
 
     Parameters
@@ -20,6 +20,8 @@ def read_patient_results(run: Path, *, personal: bool = False) -> dict[Patient, 
         The run folder.
     personal : bool
         Results of each site's personal model instead of the shared one.
+    arm : str
+        Arm whose models were tested; of the arm "local", each site's own model.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def read_patient_results(run: Path, *, personal: bool = False) -> dict[Patient, 
     """
     results: dict[Patient, Any] = {}
     for folder in sorted(run.glob("sites/*")):
-        file = folder / "personal" / "test.json" if personal else folder / "test.json"
+        file = _folder_of(folder, arm, personal=personal) / "test.json"
         try:
             patients = json.loads(file.read_bytes())["patients"]
             results |= {(folder.name, name): of_one for name, of_one in patients.items()}
@@ -43,3 +45,10 @@ def read_patient_results(run: Path, *, personal: bool = False) -> dict[Patient, 
             what = f"the test scores of {folder.name!r} cannot be read."
             raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
     return results
+
+
+def _folder_of(site: Path, arm: str, *, personal: bool) -> Path:
+    """Return the folder of the scores of an arm, given the folder of a site in a run."""
+    if arm == "local":
+        return site / arm / site.name
+    return site / "personal" if personal else site / arm if arm != "federated" else site

@@ -40,6 +40,8 @@ def find_arrays(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
         raise _no_such_model(f"the run has no arm {arm!r}.", f"Name one that it has: {join_words(arms)}.")
     if arm == "local":
         return _load_local(run, site, which)
+    if arm == "pooled":
+        return _load_pooled(run, site, which)
     if site is not None:
         return _load_personal(run, site, which)
     if run.study.local_layers:
@@ -63,6 +65,20 @@ def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
     server_round = chosen[site] if which == "best" else saved[-1]
     trained = checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
     return whole_model(run, "local", trained)
+
+
+def _load_pooled(run: Run, site: str | None, which: Which) -> Tensors:
+    if site is not None:
+        raise _no_such_model("the arm 'pooled' has one model.", "Leave 'site' out.")
+    chosen = [int(e["model"]["round"]) for e in run.history.read() if e["event"] == "test" and e["arm"] == "pooled"]
+    if which == "best" and not chosen:
+        raise _not_chosen()
+    saved = list_saved_rounds(run.checkpoints, "pooled", SHARED)
+    if not saved:
+        raise _no_such_model("no round was done.", "Run the study again.")
+    server_round = chosen[-1] if which == "best" else saved[-1]
+    trained = checkpoint_files.load(run.checkpoints, checkpoint_name("pooled", SHARED, server_round)).arrays
+    return whole_model(run, "pooled", trained)
 
 
 def _load_shared(run: Run, which: Which) -> Checkpoint:

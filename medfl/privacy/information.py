@@ -199,7 +199,7 @@ def _count_scores(study: Study, policy: Policy, sizes: Sizes, item: Item) -> Con
     if item.kind == "fingerprint":
         return code
     if item.kind == "test":
-        models = 2 if item.arm != "local" and study.has_personal_models else 1
+        models = 2 if item.arm == "federated" and study.has_personal_models else 1
         return code + count_scores(study, policy, _size(sizes, "test"), test=True) * models
     scores = count_scores(study, policy, _size(sizes, "validation"), test=False)
     if item.kind != "train":

@@ -74,7 +74,7 @@ def _check_order(item: Item, study: Study, asked: Sequence[Asked]) -> None:
         return
     if any(each.item.kind == "test" for each in asked):
         raise _order_error(item, "this arm was tested, which ends it")
-    closes = item.arm == "local" or study.has_common_start
+    closes = item.arm != "federated" or study.has_common_start
     if closes and item.kind != "validation" and any(each.item.kind == "validation" for each in asked):
         raise _order_error(item, "the last model of this arm was scored, which ends its training")
     if any(each.is_answered and each.item.position > item.position for each in asked):

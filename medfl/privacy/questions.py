@@ -104,7 +104,7 @@ def _list_arm_allowances(study: Study, arm: str) -> Iterator[Allowance]:
     if arm == "federated" and models:  # the models that some of the hospitals would have made
         measured = range(study.contribution.every, study.rounds + 1, study.contribution.every)
         yield Allowance(arm, "contribution", measured, models, len(measured))
-    if arm == "local" or study.has_common_start:
+    if arm == "local" or (arm == "federated" and study.has_common_start):
         yield Allowance(arm, "validation", rounds, 1, 1)  # the last model; a run that stops early has it before the last round
     else:
         scored = _list_scored_rounds(study)

@@ -52,6 +52,8 @@ class CardModel:
         """Return which model it is, in words."""
         if self.arm == "local":
             whose = f"the model that {self.site} trained alone"
+        elif self.arm == "pooled":
+            whose = "the model that was trained on the patients of all hospitals in one place"
         else:
             whose = "the model that all hospitals share" if self.site is None else f"the personal model of {self.site}"
         chosen = "chosen on validation patients" if self.which == "best" else "as it was after the last round"

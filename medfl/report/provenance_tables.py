@@ -14,7 +14,7 @@ from medfl.report.tables import HIDDEN_NOTE, Cell, Row, Table
 from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 
 _SPLITS = ("train", "validation", "test")
-_ARM_TITLES = {"federated": "together", "local": "alone"}
+_ARM_TITLES = {"federated": "together", "local": "alone", "pooled": "in one place"}
 SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy discloses"
 _LOCAL_PATH_KEYS = {"data", "store"}  # of the table simulation: folders of the machine that ran it
 

@@ -119,7 +119,7 @@ def read_report_data(path: Path) -> ReportData:
     end = next((e for e in reversed(events) if e["event"] == "end"), {}) if run_status(events) != "unfinished" else {}
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
     joined = {str(e["site"]): _read_joined(e) for e in events if e["event"] == "joined"}
-    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm") != "local"), {})
+    test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm", "federated") == "federated"), {})
     personal_test = personal_test_event(test)
     tested, personal = read_site_tests(study, test), read_site_tests(study, personal_test)
     return ReportData(

@@ -146,7 +146,7 @@ def whole_model(run: Run, arm: str, arrays: Tensors) -> dict[str, Tensor]:
     """
     if not run.study.training.tunes_part:
         return dict(arrays)
-    full = arm == "local" and BASE_FULL in checkpoint_files.list_names(run.checkpoints)
+    full = arm != "federated" and BASE_FULL in checkpoint_files.list_names(run.checkpoints)
     base = load_of_run(run.checkpoints, BASE_FULL if full else BASE).arrays
     return merge_low_rank(run.study, {**base, **arrays})
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord
 
 from medfl import metrics
-from medfl.messages import records
 from medfl.messages.records import Metrics
-from medfl.runs import Event, checkpoint_files
+from medfl.runs import checkpoint_files
 from medfl.runs.model_file import describe_model
 from medfl.server.checkpoints import SHARED, whole_model
 from medfl.server.contribution_measures import Contributions
 from medfl.server.federation import Federation
 from medfl.server.share_limit import ShareLimit
-from medfl.server.training import ArmTrainer, finite_or_none
+from medfl.server.shared_training import SharedTraining
+from medfl.server.training import finite_or_none
 from medfl.strategies.strategy_registry import build_strategy
 
 
-class FederatedTraining(ArmTrainer):
+class FederatedTraining(SharedTraining):
     """Train one shared model, and measure what each site contributes to it where the study asks for that.
 
     Parameters
@@ -57,38 +57,9 @@ class FederatedTraining(ArmTrainer):
         described = describe_model(self._study, list(arrays), {key: meta[key] for key in ("arm", "site", "round")} | about)
         checkpoint_files.save(self._run.path, name, arrays, meta | about, described)
 
-    def _series_names(self, sites: Iterable[str]) -> Iterable[str]:
-        return [SHARED]
-
-    def _model_of_series(self, name: str) -> ArrayRecord:
-        return self._arrays
-
-    def _models_of_sites(self, sites: Iterable[str]) -> dict[str, ArrayRecord]:
-        return dict.fromkeys(sites, self._arrays)
-
-    def _save_state(self, server_round: int) -> dict[str, Any]:
-        state = self._strategy.state()
-        self._series.save_state(server_round, state)
-        return {"remembers": bool(state)}
-
-    def _restore(self, last: Event) -> None:
-        self._arrays = records.to_array_record(self._series.load(SHARED, self._last_round).arrays)
-        if last.get("remembers"):
-            self._strategy.restore(self._series.load_state(self._last_round))
-
     def _measure_round(self) -> None:
         if self._contributions and (event := self._contributions.measure(self._strategy.last_round, self._arrays)):
             self._run.history.append({"arm": self.name} | event)
-
-    def _add_scores(self, server_round: int, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-        merged = metrics.merge(self._study, list(answers.values()))
-        score = metrics.headline(self._study, merged)
-        self._series.add_score(SHARED, server_round, score)
-        return {"eval": merged, "derived": metrics.derive(self._study, merged), "score": finite_or_none(score)}
-
-    def _replay_scores(self, server_round: int, event: Event) -> None:
-        if event.get("score") is not None:
-            self._series.add_score(SHARED, server_round, float(event["score"]))
 
     def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Return the results of a test, those of the sites' personal models too where they have some."""

@@ -71,6 +71,7 @@ class Federation:
         own_folder: bool = False,
         trial: bool = False,
         model_round: int = 0,
+        owner: str = "",
     ) -> dict[str, Metrics]:
         """Have every site score a model on one of its splits.
 
@@ -90,6 +91,8 @@ class Federation:
             Whether the model only serves to measure contributions, so that sites keep nothing of it.
         model_round : int
             Round whose model it is, for the hospitals that keep it after a test; not told unless given.
+        owner : str
+            Site whose own model it is, for the place of the scores by patient in the run folder; not told unless given.
 
         Returns
         -------
@@ -101,6 +104,8 @@ class Federation:
         config[records.EXCHANGE] = records.new_exchange_id()
         if own_folder:
             config[records.RUN_FOLDER] = str(self.run.path)
+        if owner:
+            config[records.OWNER] = owner
         if trial:
             config[records.TRIAL] = True
         if model_round:
@@ -131,7 +136,7 @@ class Federation:
         """Return the metrics of an answer, or raise ExchangeError when they are not what the study asks for."""
         values = read_metrics(answer)
         metrics.check(self.study, values)
-        if split == "test" and arm != "local" and self.study.has_personal_models:
+        if split == "test" and arm == "federated" and self.study.has_personal_models:
             metrics.check(self.study, metrics.personal_part(values))
         return values
 

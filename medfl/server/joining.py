@@ -86,8 +86,15 @@ def count_expected_sites(app: StudyApp) -> int:
 
 
 def with_simulated_sites(app: StudyApp) -> StudyApp:
-    """Return a configuration that knows which hospitals it simulates, for the quorum of its rounds."""
+    """Return a configuration that knows which hospitals it simulates, for the quorum of its rounds.
+
+    Raises
+    ------
+    ConfigError
+        When they are real, and the study asks for what only a simulation can do.
+    """
     if not app.is_simulation:
+        app.study.check_real()
         return app
     return replace(app, simulated_sites=tuple(site.name for site in read_simulated_sites(app.simulation)))
 

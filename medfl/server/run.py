@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flwr.app import ArrayRecord
 
@@ -10,6 +10,7 @@ from medfl.runs import Event
 from medfl.server.federated_training import FederatedTraining
 from medfl.server.federation import Federation
 from medfl.server.local_training import LocalTraining
+from medfl.server.pooled_training import PooledTraining
 from medfl.server.training import ArmTrainer
 
 
@@ -23,7 +24,7 @@ def run_study(federation: Federation, initial: ArrayRecord, full: ArrayRecord | 
     initial : ArrayRecord
         The model that every arm starts from.
     full : ArrayRecord, optional
-        The same model with the layers that stay at the sites, if some do: sites that train alone exchange those too.
+        The same model with the layers that stay at the sites, if some do: the arms without a federation exchange those too.
     past : sequence of dict
         History of the run, when it is resumed.
 
@@ -32,12 +33,13 @@ def run_study(federation: Federation, initial: ArrayRecord, full: ArrayRecord | 
     int
         Round of the chosen federated model, 0 if the study has no federated arm.
     """
-    arms: list[ArmTrainer] = [
-        LocalTraining(federation, initial if full is None else full)
-        if name == LocalTraining.name
-        else FederatedTraining(federation, initial)
-        for name in federation.study.arms
-    ]
+    whole = initial if full is None else full
+    builders: dict[str, Callable[[], ArmTrainer]] = {
+        FederatedTraining.name: lambda: FederatedTraining(federation, initial),
+        LocalTraining.name: lambda: LocalTraining(federation, whole),
+        PooledTraining.name: lambda: PooledTraining(federation, whole),
+    }
+    arms = [builders[name]() for name in federation.study.arms]
     best_round = 0
     for arm in arms:
         arm.resume(past)

@@ -103,11 +103,17 @@ class ArmTrainer(ABC):
         for name, series in self._series.items():
             if name in self._tested_series:
                 continue
-            is_shared = name == SHARED
+            is_shared, is_simulation = name == SHARED, self._run.app.is_simulation
             chosen = records.to_array_record(self._series.load(name, series.best_round).arrays)
             after = self._last_round + 1  # the sites' own state is as the last scoring left it
             answers = self._federation.evaluate(
-                chosen, "test", self.name, after, own_folder=is_shared, model_round=series.best_round if is_shared else 0
+                chosen,
+                "test",
+                self.name,
+                after,
+                own_folder=is_shared or is_simulation,
+                model_round=series.best_round if is_shared else 0,
+                owner=name if is_simulation else "",
             )
             model = {"round": series.best_round} | ({} if is_shared else {"site": name})
             self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))

@@ -128,7 +128,7 @@ def _check_models(run: Run, events: Sequence[Event]) -> None:
             continue
         last = rounds[-1]
         names = ["strategy"] if last.get("remembers") else []
-        names += [SHARED] if arm == "federated" else sorted(_last_counted_rounds(rounds))
+        names += [SHARED] if arm != "local" else sorted(_last_counted_rounds(rounds))
         for name in names:
             load_of_run(run.checkpoints, checkpoint_name(arm, name, last["round"]))
 

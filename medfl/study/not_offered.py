@@ -70,9 +70,9 @@ _MODALITIES = (
 )
 _ARMS = (
     _not_offered(
-        "pooled central centralised centralized",
-        "an arm that trains on the patients of all hospitals in one place is not there.",
-        'Compare with arms = "federated,local". A study of one folder with all images tests other patients.',
+        "central centralised centralized",
+        "the arm that trains on the patients of all hospitals in one place has another name.",
+        'Write arms = "federated,local,pooled".',
     ),
 )
 _KEYS = (

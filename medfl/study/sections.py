@@ -23,9 +23,12 @@ NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 
 
+ARMS = ("federated", "local", "pooled")
+
+
 def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
-    if not arms or set(arms) - {"federated", "local"} or len(set(arms)) < len(arms):
-        raise ValueError("may hold federated, local, or both, each once")
+    if not arms or set(arms) - set(ARMS) or len(set(arms)) < len(arms):
+        raise ValueError(f"may hold {', '.join(ARMS)}, each once")
     return arms
 
 

@@ -65,7 +65,7 @@ class Study(Section):
         int | None, Field(ge=0, exclude_if=lambda value: value is None)  # an older study keeps its hash
     ] = None
     rounds: Positive
-    arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), or both
+    arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), in one place ("pooled")
     task: Task
     preprocessing: Preprocessing = Preprocessing()
     splits: Splits = Splits()
@@ -227,6 +227,13 @@ class Study(Section):
         problem = f"{count} hospitals take part, and the study is approved for {limit}: with each more, all score more models."
         fix = f"Write max-sites = {count} in the table 'strategy' and have the study approved again, or ask fewer with 'sites'."
         raise ConfigError([Problem("pyproject.toml", "strategy.max-sites", problem, fix)])
+
+    def check_real(self) -> None:
+        """Raise ConfigError when the study asks real hospitals for what only a simulation can do."""
+        if "pooled" in self.arms:
+            what = "the arm 'pooled' trains on the patients of all hospitals in one place; no patient leaves a real hospital."
+            fix = 'Simulate it with medfl simulate; for a federation write arms = "federated,local".'
+            raise ConfigError([Problem("pyproject.toml", "arms", what, fix)])
 
     @property
     def max_loss(self) -> float:

@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_has_chosen_no_best_model(stopped: OpenRun) -> No
     [
         ({"site": "hospital-1", "which": "bset"}, "'bset'. Take 'best' or 'final'"),
         ({}, "Name the site whose layers complete it"),
-        ({"arm": "pooled"}, "Name one that it has: federated and local"),
+        ({"arm": "central"}, "Name one that it has: federated and local"),
         ({"arm": "local"}, "Name one of the sites: hospital-1 and hospital-2"),
         ({"arm": "local", "site": "x"}, "no site 'x' took part"),
         ({"site": "x"}, "no site 'x' took part"),

@@ -29,7 +29,7 @@ def refuse(folder: Path, key: str, value: Scalar) -> Problem:
         ("task.modality", "PT", "another modality"),
         ("task.modality", "RGB", "colour"),
         ("task.modality", "DX", "projection X-ray"),
-        ("arms", "federated,pooled", "one place"),
+        ("arms", "federated,central", "one place"),
         ("splits.folds", 5, "no cross-validation"),
         ("cross-validation", 5, "no cross-validation"),
         ("task.regions", "whole,core", "structures that overlap"),

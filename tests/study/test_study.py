@@ -199,7 +199,7 @@ def with_another(section: Section, place: tuple[str, ...]) -> Section:
 
 @pytest.mark.parametrize("arms", ["federated,federated", "local,federated,local", "", "alone"])
 def test_each_arm_is_named_once(arms: str, nodule_study: Path) -> None:
-    with pytest.raises(ConfigError, match=r"arms: .*may hold federated, local, or both, each once"):
+    with pytest.raises(ConfigError, match=r"arms: .*may hold federated, local, pooled, each once"):
         read_study(nodule_study, {"arms": arms})
 
 
