@@ -20,7 +20,12 @@ from medfl.server.training import ArmTrainer
 from medfl.simulation.resumed_run import plan_resumption
 from medfl.simulation.simulated_run import plan_simulation
 
-CHANGES = {"arms": "federated,local", "training.tune": "lora,head", "training.lora-rank": 2, "optimizer.learning-rate": 0.01}
+CHANGES = {
+    "arms": "federated,local,pooled",
+    "training.tune": "lora,head",
+    "training.lora-rank": 2,
+    "optimizer.learning-rate": 0.01,
+}
 
 
 @pytest.mark.slow
