@@ -9,7 +9,23 @@ from typing import Annotated
 import typer
 
 from medfl import DISTRIBUTION, __version__
-from medfl.cli import audit, data, demo, doctor, export, operate, predict, report, runs, server, simulate, site, study, sweep
+from medfl.cli import (
+    audit,
+    compare,
+    data,
+    demo,
+    doctor,
+    export,
+    operate,
+    predict,
+    report,
+    runs,
+    server,
+    simulate,
+    site,
+    study,
+    sweep,
+)
 from medfl.cli.console import errors, spell_unencodable
 from medfl.errors import ConfigError, MedflError
 from medfl.system.files import translate_file_errors
@@ -28,6 +44,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("simulate")(simulate.simulate)
 app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
 for command in (operate.run, operate.resume, operate.status, operate.stop, operate.logs):
     app.command(command.__name__)(command)
 app.command("runs")(runs.runs)

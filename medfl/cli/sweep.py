@@ -49,7 +49,7 @@ def sweep(
         overrides["training.local-steps"] = steps
     names = [word.strip() for word in strategies.split(",") if word.strip()]
     with show_progress(_COMPARING, quiet=as_json or resume is None):
-        plan = plan_sweep(folder, data or [], out, names, _parse_seeds(seeds), overrides, resume)
+        plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume)
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
@@ -58,10 +58,16 @@ def sweep(
 
 def resume_sweep(folder: Path, workers: int = 0, *, as_json: bool = False) -> None:
     """Go on with a sweep: with the run that broke off, then with those that are left."""
+    from medfl.simulation.strategy_specs import REFERENCES
     from medfl.simulation.sweep_runner import plan_sweep_resumption
 
     with show_progress(_COMPARING, quiet=as_json):
         plan = plan_sweep_resumption(folder.resolve())
+    if any(spec.text == REFERENCES for spec in plan.specs):
+        from medfl.cli.compare import run_comparison
+
+        run_comparison(plan, workers, as_json=as_json)
+        return
     _run(plan, workers, as_json=as_json)
 
 
@@ -78,7 +84,8 @@ def _run(plan: Sweep, workers: int, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds with commas between."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if invalid := [word for word in words if not word.isdecimal()]:
         raise typer.BadParameter(f"{', '.join(invalid)}: seeds are whole numbers with commas between", param_hint="--seeds")

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from medfl.simulation.sweep_runner import RunResult, Sweep
 
 
+def run_all(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> list[RunResult]:
+    """Run a sweep as `run_and_rank` does, and return the results of its runs."""
+    return _run(sweep, workers, quiet=quiet)[0]
+
+
 def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Leaderboard:
     """Run a sweep with a live display, and write the leaderboard after each of its runs.
 
@@ -36,6 +41,10 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
     -------
     Leaderboard
     """
+    return _run(sweep, workers, quiet=quiet)[1]
+
+
+def _run(sweep: Sweep, workers: int, *, quiet: bool) -> tuple[list[RunResult], Leaderboard]:
     from medfl.report import write_report
     from medfl.report.leaderboard import build_leaderboard
     from medfl.report.leaderboard_page import write_leaderboard
@@ -68,7 +77,7 @@ def run_and_rank(sweep: Sweep, workers: int = 0, *, quiet: bool = False) -> Lead
             soft_wrap=True,
         )
         raise
-    return leaderboard
+    return results, leaderboard
 
 
 @contextmanager

@@ -98,8 +98,8 @@ class ClassifiedPatients(PatientScores):
         return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in scored], axis=1))
 
 
-def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
-    """Read the results of the shared model of a run on every test patient.
+def read_patient_scores(run: Path, study: Study, arm: str = "federated") -> PatientScores | None:
+    """Read the results of the shared model of a run, or of each site's own in the arm "local", on every test patient.
 
     Parameters
     ----------
@@ -107,6 +107,8 @@ def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
         The run folder.
     study : Study
         What was run.
+    arm : str
+        Arm of the comparison.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def read_patient_scores(run: Path, study: Study) -> PatientScores | None:
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    results = read_patient_results(run)
+    results = read_patient_results(run, arm=arm)
     if not results:
         return None
     return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(results, study)

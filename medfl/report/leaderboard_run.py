@@ -115,7 +115,8 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
         shared,
         rounds=len(rounds),
         lacks_layers=not alone and bool(study.local_layers),
-        steps=_count_steps(events) + study.personal.fine_tune_steps * len(data.personal_tests),
+        steps=_count_steps([e for e in events if e.get("arm", "federated") == ("local" if alone else "federated")])
+        + study.personal.fine_tune_steps * len(data.personal_tests),
         seconds=math.fsum(done.seconds for done in rounds),
         bytes_up=0.0 if alone else math.fsum(done.bytes_up for done in rounds),  # a real hospital would keep its model
         bytes_down=0.0 if alone else math.fsum(done.bytes_down for done in rounds),

@@ -22,6 +22,7 @@ from medfl.study.algorithms import ADDITIONS
 from medfl.study.study_file import Scalar
 
 LOCAL = "local"
+REFERENCES = "local,pooled"  # of `medfl compare`: one run of both arms that have no strategy
 _LOCAL_LAYERS = ("norm", "head")
 _CODECS = ("bf16", "int8", "top-k")
 _VALUE_KEYS = {  # additions that take a value: its key in the study
@@ -95,10 +96,10 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
 def _parse_spec(text: str) -> StrategySpec:
     base, *additions = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
     name, *options = base.split(":")
-    if name == LOCAL:
+    if name in (LOCAL, REFERENCES):
         if options or additions:
             raise ConfigError([_problem(text, "'local' takes neither options nor additions: nothing is exchanged.")])
-        return StrategySpec(text, name, {"arms": LOCAL})
+        return StrategySpec(text, LOCAL, {"arms": name})
     problems: list[Problem] = []
     overrides: dict[str, Scalar] = {"strategy.name": name}
     for parsed in (*_parse_options(text, options), *_parse_additions(text, additions)):

@@ -1,0 +1,123 @@
+"""Command `medfl compare`: together, alone and in one place, on the same patients."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from medfl.cli.console import output, print_json
+from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
+from medfl.cli.sweep import parse_seeds
+from medfl.system.text import format_bytes
+
+if TYPE_CHECKING:
+    from medfl.evaluation.strategy_comparison import ArmDifference, ArmSummary, Interval
+    from medfl.simulation.sweep_runner import Sweep
+
+PATIENTS_FILE, COMPARISON_FILE = "patients.csv", "comparison.json"  # in the folder of a comparison
+
+
+def compare(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
+    data: DataOption = None,
+    strategies: Annotated[str, typer.Option(help="Federated strategies, with commas between; the study's unless given.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds with commas between; the study's own unless given.")] = "",
+    change: SetOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder under which the comparison's folder is made.")] = Path("sweeps"),
+    resume: Annotated[Path | None, typer.Option(help="Folder of a comparison to go on with.")] = None,
+    workers: WorkersOption = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list the runs; start none.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare training together with training alone and in one place, on the same patients."""
+    from medfl.cli.sweep_outcome import print_plan
+    from medfl.simulation.strategy_specs import REFERENCES
+    from medfl.simulation.sweep_runner import plan_sweep
+    from medfl.study import read_study
+
+    overrides = parse_overrides(change)
+    study = read_study(folder, overrides)
+    if study.split_seed is None:
+        overrides["split-seed"] = study.seed  # patients stay where they are, whatever the seed
+    names = [word.strip() for word in strategies.split(",") if word.strip()] or [study.strategy.name]
+    plan = plan_sweep(folder, data or [], out, [*names, REFERENCES], parse_seeds(seeds), overrides, resume)
+    if dry_run:
+        print_plan(plan, as_json=as_json)
+        return
+    run_comparison(plan, workers, as_json=as_json)
+
+
+def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
+    """Run what is left of a comparison, write its files, and print the table."""
+    from medfl.cli.sweep_outcome import run_all
+    from medfl.evaluation.strategy_comparison import read_arm_runs, summarize
+    from medfl.system.files import write_file
+
+    results = run_all(plan, workers, quiet=as_json)
+    read = list(read_arm_runs(results, plan.study))
+    summaries, differences = summarize([run for run, _ in read])
+    failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
+    record = {
+        "study": plan.study.name,
+        "seeds": plan.seeds,
+        "arms": [_as_json(each) for each in summaries],
+        "differences": [_as_json(each) | {"verdict": each.verdict} for each in differences],
+        "failed": failed,
+    }
+    write_file(plan.folder / PATIENTS_FILE, _as_csv([row for _, rows in read for row in rows]).encode())
+    write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
+    if as_json:
+        print_json({"folder": str(plan.folder), **record})
+    else:
+        output.print(_arm_table(summaries, plan.study.task.kind))
+        for each in differences:
+            output.print(_sentence(each))
+        for reason in failed:
+            output.print(reason, style="red")
+        output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
+    if not summaries:
+        raise typer.Exit(1)
+
+
+def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
+    values = dataclasses.asdict(each)
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+
+
+def _arm_table(summaries: tuple[ArmSummary, ...], kind: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("arm", overflow="fold")
+    for heading in ("Dice" if kind == "segmentation" else "AUROC", "95 %", "seeds", "steps", "images", "sent"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in summaries:
+        sent = format_bytes(each.bytes) if each.bytes else "–"
+        cells = (f"{each.score:.3f}", _interval(each.interval), str(each.seeds), str(each.steps), str(each.samples), sent)
+        table.add_row(each.title, *cells)
+    return table
+
+
+def _sentence(each: ArmDifference) -> str:
+    names = f"{each.first} against {each.second}"
+    return f"{names}: {each.difference:+.3f} (95 % {_interval(each.interval)}), {each.verdict}."
+
+
+def _interval(interval: Interval | None) -> str:
+    return "not known" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    columns = ("arm", "strategy", "seed", "hospital", "patient", "class", "truth", "value")
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -1,0 +1,83 @@
+"""Command `medfl compare`: one table and one file of patients for all arms; and the statistics behind them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medfl.cli.app import app
+from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients
+from medfl.evaluation.strategy_comparison import ArmRun, score_by_hospital, summarize
+
+
+def segmented(arm: str, dice: list[float], seed: int = 1) -> ArmRun:
+    patients = tuple(("a", f"pat-{k}") for k in range(len(dice)))
+    return ArmRun(arm, "fedavg" if arm == "federated" else "", seed, 4, 8, 0, SegmentedPatients(patients, np.array([dice]).T))
+
+
+def test_a_difference_that_holds_for_every_patient_is_told_and_another_is_not() -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    local = [x - 0.1 for x in dice]
+    pooled = [x + 0.1 * (-1) ** k for k, x in enumerate(dice)]
+    arms = [segmented("federated", dice), segmented("local", local), segmented("pooled", pooled)]
+    summaries, differences = summarize(arms)
+    assert [each.score for each in summaries] == pytest.approx([0.7, 0.6, 0.7])
+    assert [(each.second, each.verdict) for each in differences] == [("local", "higher"), ("pooled", "not known")]
+
+
+def test_seeds_are_averaged_and_do_not_narrow_the_interval() -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    (one,), _ = summarize([segmented("local", dice)])
+    (three,), _ = summarize([segmented("local", dice, seed) for seed in (1, 2, 3)])
+    assert one.interval == pytest.approx(three.interval)
+    assert (one.seeds, three.seeds) == (1, 3)
+
+
+def test_models_of_two_hospitals_are_not_ranked_against_each_other() -> None:
+    patients = tuple((site, f"pat-{k}") for site in ("a", "b") for k in range(2))
+    first = np.array([0.1, 0.2, 0.8, 0.9])  # in order at each hospital; the scales differ
+    test = ClassifiedPatients(patients, np.arange(4), np.array([0, 1, 0, 1]), np.stack([1 - first, first], axis=1))
+    assert score_by_hospital(test, np.ones((1, 4))) == pytest.approx(1.0)
+    assert test.score(np.ones((1, 4))) == pytest.approx(0.75)
+
+
+def test_patients_that_an_arm_lacks_count_in_none() -> None:
+    summaries, _ = summarize([segmented("federated", [0.5, 0.5, 0.9]), segmented("local", [0.5, 0.5])])
+    assert [each.score for each in summaries] == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.slow
+def test_all_arms_and_seeds_have_the_same_patients_and_steps(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    command = [
+        "compare",
+        str(nodule_study),
+        "--data",
+        str(nodule_hospitals),
+        "--out",
+        str(tmp_path),
+        "-c",
+        "rounds=1",
+        "-c",
+        "training.local-steps=1",
+    ]
+    done = CliRunner().invoke(app, [*command, "--seeds", "1,2", "--json"])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert [(arm["title"], arm["seeds"]) for arm in record["arms"]] == [("federated fedavg", 2), ("local", 2), ("pooled", 2)]
+    assert len({(arm["steps"], arm["samples"]) for arm in record["arms"]}) == 1
+    with (Path(record["folder"]) / "patients.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    patients: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for row in rows:
+        patients.setdefault((row["arm"], row["seed"]), set()).add((row["hospital"], row["patient"]))
+    assert len(patients) == 6
+    assert len({frozenset(each) for each in patients.values()}) == 1
+    again = CliRunner().invoke(app, ["resume", record["folder"], "--json"])
+    assert json.loads(again.stdout)["arms"] == record["arms"]
