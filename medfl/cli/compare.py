@@ -107,6 +107,8 @@ def _arm_table(summaries: tuple[ArmSummary, ...], kind: str) -> Table:
 
 def _sentence(each: ArmDifference) -> str:
     names = f"{each.first} against {each.second}"
+    if each.interval is None:
+        return f"{names}: not known; there are too few patients for an interval."
     return f"{names}: {each.difference:+.3f} (95 % {_interval(each.interval)}), {each.verdict}."
 
 
