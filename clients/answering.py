@@ -31,6 +31,7 @@ from medfl.clients.model_watch import check_model, note_update
 from medfl.clients.node_cache import OpenNode
 from medfl.clients.received_model import check_received
 from medfl.clients.run_cases import cases_of_run, choose_described
+from medfl.clients.simulated_cases import simulated_cases
 from medfl.clients.training.client_state import state_folder
 from medfl.clients.training.interrupts import check_interrupts
 from medfl.data.store.cache_key import site_root
@@ -74,7 +75,7 @@ def answer(handle: Handler, message: Message, context: Context) -> Message:
     """
     opened = node_cache.open_node(context)
     if opened.simulation is not None:
-        return handle(message, context, opened)
+        return handle(message, context, opened._replace(choose_cases=partial(simulated_cases, opened.study, opened.site)))
     asked = _admit(message, context, opened)
     reservation = asked.ledger.reserve(asked.study_hash, asked.question, opened.study, asked.terms)
     if reservation.answer is None and not reservation.is_held:

@@ -11,6 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from safetensors import SafetensorError
+
+from medfl.clients.networks.arrays import Arrays
 from medfl.clients.networks.layers import shared_arrays
 from medfl.clients.networks.tuning import build_training_network
 from medfl.clients.training.client_state import is_run_name
@@ -88,6 +91,8 @@ def measure(study: Study, site: Site, run: str, item: Item, arrays: Mapping[str,
     if item.kind not in _WATCHED or not is_run_name(run):
         return []  # such a name is refused before the work
     folder = watch_folder(site, study)
+    if study.start.is_given:
+        _keep_first(study, item, folder, model)
     first = _find_first_model(study, item.arm, folder)
     if {name: (tensor.shape, tensor.dtype) for name, tensor in model.items()} != first.layout:
         return []  # no model of this study: it is refused before it is used
@@ -214,14 +219,47 @@ def _first_name(study: Study, arm: str) -> str:
     return "first-whole" if arm == "local" and study.local_layers else "first"
 
 
+def _keep_first(study: Study, item: Item, folder: Path, model: Tensors) -> None:
+    """Keep the first model that came, where a hospital has no weights to make one of.
+
+    That of the first round was held against the study's digest before. A hospital that is asked later first compares with what
+    it got then, which it cannot verify.
+    """
+    stored = folder / _first_name(study, item.arm)
+    is_verified = item.kind == "train" and item.round == 1
+    with path_store.open_model(stored) as kept:
+        if kept is not None and (kept.rounds == 0 or not is_verified):
+            return
+    if not is_verified:
+        _log.warning(
+            "[%s] the first model of the study did not come here, so the next ones are compared with this.", MODEL_PATH
+        )
+    with _survive_disk():
+        path_store.save_model(stored, model, _rounds_of(item))
+    _find_first_model.cache_clear()
+
+
 @lru_cache(maxsize=4)
 def _find_first_model(study: Study, arm: str, folder: Path) -> FirstModel:
-    """Compute the first model of an arm, write it beside what is kept, and return what is known of it."""
+    """Compute the first model of an arm and keep it, or read the one that came; return what is known of it."""
     net = build_training_network(study)
     arrays = shared_arrays(study, net, arm)
     name = _first_name(study, arm)
-    with contextlib.suppress(OSError):  # it is missed where it is opened
-        path_store.save_model(folder / name, arrays, 0)
+    if study.start.is_given:
+        arrays = _read_first(folder / name, arrays)
+    else:
+        with contextlib.suppress(OSError):  # it is missed where it is opened
+            path_store.save_model(folder / name, arrays, 0)
     layout = {key: (tensor.shape, tensor.dtype) for key, tensor in arrays.items()}
     buffers = frozenset(key for key, _ in net.named_buffers())
     return FirstModel(model_path.collect_facts(arrays), layout, buffers)
+
+
+def _read_first(path: Path, seeded: Arrays) -> Arrays:
+    """Return the first model as it was kept; that of the seed, which has the same layout, where none fits."""
+    with path_store.open_model(path) as kept, contextlib.suppress(SafetensorError):
+        if kept is not None:
+            found = {name: kept.read(name) for name in seeded}
+            if all(found[name].shape == array.shape for name, array in seeded.items()):
+                return found
+    return seeded

@@ -13,6 +13,8 @@ from medfl.clients.networks.tensors import trainable
 from medfl.clients.received_extras import check_configuration, check_extras
 from medfl.errors import ExchangeError
 from medfl.messages import records
+from medfl.messages.array_digest import digest_arrays
+from medfl.messages.models import Tensors
 from medfl.privacy import policy_checks
 from medfl.privacy.questions import Item
 from medfl.site import Policy
@@ -37,7 +39,8 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
     ------
     ExchangeError
         ``ARRAYS-MISSING``, ``ARRAYS-UNREADABLE``; ``MODEL-MISMATCH`` when the model is not of the study's network;
-        ``MODEL-NONFINITE`` when any value is not a number; ``RECORD-UNKNOWN``, ``RECORD-MISSING`` and ``CONTROL-MISMATCH``
+        ``MODEL-NONFINITE`` when any value is not a number; ``START-OTHER`` when the first model has another digest than
+        the study names; ``RECORD-UNKNOWN``, ``RECORD-MISSING`` and ``CONTROL-MISMATCH``
         for what came with it (`medfl.clients.received_extras`).
     PolicyError
         ``POLICY-METRICS`` and ``POLICY-BYTES``, where no answer could leave.
@@ -56,11 +59,21 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
         what = f"the {len(model)} received arrays do not fit the network of the study."
         fix = "Both sides must run the same study and the same version of medfl and MONAI."
         raise ExchangeError("MODEL-MISMATCH", what, fix)
+    if item.kind == "train" and item.round == 1 and study.start.is_given:
+        _check_start(arrays, item, study)
     check_extras(received, arrays, trainable(node_cache.get_network(study)), item, study)
     for tensors in (arrays, *received.values()):
         check_finite(tensors)
     if item.kind == "train" and (study.compression.codec == "none" or item.arm != "federated"):  # it is sent back as it came
         policy_checks.check_reply_size(policy, model.count_bytes())
+
+
+def _check_start(arrays: Tensors, item: Item, study: Study) -> None:
+    """Hold the first model against the digest in the study, which needs neither the file of the weights nor any data."""
+    local = layers.local_names(study, node_cache.get_network(study)) if item.arm == "local" else ()
+    if digest_arrays({name: array for name, array in arrays.items() if name not in local}) != study.start.arrays:
+        what = "the first model is not the one that the study names in start.arrays."
+        raise ExchangeError("START-OTHER", what, "Ask who runs the server which weights the study began with.")
 
 
 @lru_cache(maxsize=8)

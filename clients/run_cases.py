@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from medfl.data.cases import Case, Split
 from medfl.data.store.prepared_data import PreparedData, select_cases
 from medfl.errors import PolicyError
+from medfl.privacy.earlier_training import keep_apart
 from medfl.privacy.ledger import Ledger
 from medfl.privacy.ledger_records import RunCases
 from medfl.privacy.patient_sets import (
@@ -22,6 +23,7 @@ from medfl.privacy.patient_sets import (
     count_missing_patients,
     find_near,
     leave_out_more,
+    patients_of,
     write_member,
 )
 from medfl.site import Site
@@ -52,7 +54,8 @@ def cases_of_run(study: Study, site: Site, run: str, ledger: Ledger, prepared: P
     Raises
     ------
     PolicyError
-        ``CASES-CHANGED``. It depends on the patients, and is for the site's own log alone.
+        ``CASES-CHANGED``, or ``START-PATIENTS`` when the start of the study was trained on its test patients. They depend on
+        the patients, and are for the site's own log alone.
     DataError
         ``LEDGER-DAMAGED``.
     """
@@ -82,9 +85,18 @@ def choose_splits(study: Study, site: Site, run: str, ledger: Ledger, present: S
         return fixed
 
     def choose(before: Splits | None, earlier: Sequence[RunCases]) -> Splits:
-        return _begin(site, present, earlier) if before is None else _go_on(site, before, present, earlier)
+        if before is not None:
+            return _go_on(site, before, present, earlier)
+        return _begin(site, keep_apart(study, present, _trained_by(study, earlier)), earlier)
 
     return ledger.choose_cases(study.approved_hash(), run, choose)
+
+
+def _trained_by(study: Study, earlier: Sequence[RunCases]) -> set[str]:
+    """Return this site's training patients of the studies that the start comes from."""
+    return patients_of(
+        member for one in earlier if one.study_hash in study.start.studies for member in one.splits.get("train", ())
+    )
 
 
 def _begin(site: Site, present: Splits, earlier: Sequence[RunCases]) -> Splits:

@@ -45,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
     with run.lock(), _record_end(run) as end:
         past = run.history.read() if server.resume else []
         run.history.append(run.resume_event() if server.resume else run.start_event())
-        models = _initial_models(study, context)
+        models = _initial_models(study, context, server.start)
         initial = models[records.INITIAL]
         layout = _hash_model(models)
         save_bases(run, models)
@@ -95,9 +95,9 @@ def _hash_model(models: Mapping[str, ArrayRecord]) -> str:
     return records.model_hash(shared, {name: tensor for name, tensor in base.items() if name not in shared})
 
 
-def _initial_models(study: Study, context: Context) -> Mapping[str, ArrayRecord]:
+def _initial_models(study: Study, context: Context, start: str) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
     from medfl.clients.initial_model import build_initial_models  # brings torch and MONAI, needed here for nothing else
 
-    return build_initial_models(study)
+    return build_initial_models(study, start)

@@ -38,16 +38,19 @@ def get_arrays(net: nn.Module) -> Arrays:
 
 def distinct_tensors(net: nn.Module) -> dict[str, torch.Tensor]:
     """Return the distinct tensors of a network, not copied, each under the first of its names in ``state_dict()``."""
-    seen: set[Any] = set()
-    tensors: dict[str, torch.Tensor] = {}
+    state = net.state_dict(keep_vars=True)
+    return {name: state[name] for name, first in first_names(net).items() if name == first}
+
+
+def first_names(net: nn.Module) -> dict[str, str]:
+    """Return every name in ``state_dict()`` with the first name of the same tensor, which is itself where it has one name."""
+    first: dict[Any, str] = {}
+    names: dict[str, str] = {}
     for name, tensor in net.state_dict(keep_vars=True).items():
         # a tensor without memory, of which only the shape is asked, is told from another by itself
         key = id(tensor) if tensor.is_meta else (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and key in seen:
-            continue
-        seen.add(key)
-        tensors[name] = tensor
-    return tensors
+        names[name] = first.setdefault(key if tensor.numel() else name, name)
+    return names
 
 
 def load_arrays(net: nn.Module, arrays: Mapping[str, NDArray[np.generic]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from monai.networks import nets
@@ -78,8 +78,9 @@ def replace_norm(net: nn.Module, norm: tables.Norm) -> nn.Module:
     ----------
     net : torch.nn.Module
         Changed in place. A layer with two names stays one layer.
-    norm : {"instance", "group", "batch"}
-        Instance norm is affine. Group norm has the largest number of groups among 8, 4, 2, 1 that divides the channels.
+    norm : {"instance", "group", "batch", "batch-frozen"}
+        Instance norm is affine. Group norm has the largest number of groups among 8, 4, 2, 1 that divides the channels. Frozen
+        batch norm keeps its statistics and its affine parameters, whatever the mode of the network.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def network_names() -> tuple[str, ...]:
 
 def _build(study: Study) -> nn.Module:
     name, options = study.network.name, study.network
-    definition = define_network(study)
+    definition = define_network(study, "batch-frozen" if options.norm == "batch-frozen" else "instance")
     if definition is None:
         return _cnn(study, options)
     net: nn.Module = (_CLASSES.get(name) or getattr(nets, definition.name))(**definition.arguments)
@@ -120,7 +121,33 @@ def _norm_layer(norm: tables.Norm, old: nn.Module) -> nn.Module | None:
     if norm == "group":
         return nn.GroupNorm(next(g for g in _GROUPS if channels % g == 0), channels)
     axes = (_INSTANCE if isinstance(old, _INSTANCE) else _BATCH).index(type(old))
+    if norm == "batch-frozen":
+        frozen = _FROZEN[axes](channels, eps=old.eps if isinstance(old, _BATCH) else 1e-5)
+        return frozen.requires_grad_(requires_grad=False).eval()
     return (_INSTANCE if norm == "instance" else _BATCH)[axes](channels, affine=True)
+
+
+class _FrozenBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm that stays in evaluation mode; its state dict is that of PyTorch's."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+
+class _FrozenBatchNorm1d(_FrozenBatchNorm, nn.BatchNorm1d):
+    """For images with one axis."""
+
+
+class _FrozenBatchNorm2d(_FrozenBatchNorm, nn.BatchNorm2d):
+    """For images with two axes."""
+
+
+class _FrozenBatchNorm3d(_FrozenBatchNorm, nn.BatchNorm3d):
+    """For images with three axes."""
+
+
+_FROZEN = (_FrozenBatchNorm1d, _FrozenBatchNorm2d, _FrozenBatchNorm3d)
 
 
 class _ViT(nets.ViT):  # type: ignore[misc]

@@ -57,6 +57,18 @@ class StudyCheck:
             *([f"{plural(len(self.sites), 'site')}: {names}"] if self.sites else []),
         )
 
+    def describe_start(self) -> tuple[str, ...]:
+        """Return what the study begins with, and what of it becomes the first model; empty where that is drawn from the seed.
+
+        Raises
+        ------
+        RunError
+            ``START-FILE``, ``START-FIT`` or ``START-HASH`` when the weights are here, and are not those of the study.
+        """
+        from medfl.api.start_weights import describe_start
+
+        return tuple(describe_start(self.study, self.folder))
+
     @property
     def flower_command(self) -> list[str]:
         """The command of Flower that simulates the study on its own runtime, as words; empty unless data was given."""

@@ -16,6 +16,7 @@ from medfl.cli import (
     demo,
     doctor,
     export,
+    models,
     operate,
     predict,
     report,
@@ -53,6 +54,7 @@ app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 app.add_typer(site.app, name="site")
 app.add_typer(server.app, name="server")
 app.add_typer(audit.app, name="audit")

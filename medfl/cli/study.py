@@ -13,6 +13,7 @@ from medfl.cli.console import output, print_json
 from medfl.cli.new_study import new
 from medfl.cli.options import DataOption, JsonOption, SetOption, parse_overrides
 from medfl.cli.plan import plan
+from medfl.cli.start_weights import start
 from medfl.errors import ConfigError, Problem
 from medfl.errors.validation import did_you_mean
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command("new")(new)
 app.command("plan")(plan)
+app.command("start")(start)
 
 
 @app.command()
@@ -36,11 +38,11 @@ def check(
     from medfl import api
 
     checked = api.open_study(folder, parse_overrides(change)).check(data or [])
-    foretold = checked.foretell()
+    foretold, begins = checked.foretell(), checked.describe_start()
     if as_json:
-        print_json({**checked.as_json(), "foretold": foretold})
+        print_json({**checked.as_json(), "foretold": foretold, "start": begins})
         return
-    for sentence in checked.sentences:
+    for sentence in (*checked.sentences, *begins):
         output.print(sentence)
     for sentence in foretold:
         output.print(sentence, style="yellow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +17,16 @@ from medfl.deploy.site_registry import list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.history import Event, read_history, start_indices
+from medfl.runs.model_library import find_start_file
 from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_status
 from medfl.study import Study, read_app, read_recorded_study
-from medfl.study.study_file import Scalar
-from medfl.system.files import write_file
+from medfl.study.study_file import Scalar, study_folder
+from medfl.system.files import translate_disk_errors, write_file
 from medfl.system.locks import locked
 
 APP_FOLDER = "app"  # in the folder of a submitted run: the study as it was given to Flower
 _FLOWER_FILE = "flower.json"  # holds Flower's run id; empty as long as Flower has not answered
+_START = "start"  # beside it: the file of the start weights, if the study has some
 _RELEASE_TIMEOUT = 30.0  # seconds that the process of a stopped run may take to end
 
 
@@ -86,6 +89,8 @@ def submit(folder: FederationFolder, study: Path, overrides: Mapping[str, Scalar
     wanted = read_app(study, overrides).study
     wanted.check_sites(wanted.strategy.sites or len(names))  # here, and not first when every hospital has joined
     submitted = write_app(study, overrides, app)
+    if submitted.start.is_given:
+        _copy_start(submitted, study_folder(study), app.parent)
     with _run_lock(folder, name):
         return _start(folder, name, submitted, names, resume=False, earlier=0)
 
@@ -182,13 +187,21 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
     return run_flwr_text(folder, "log", run.flower_run_id, CONNECTION, "--show")
 
 
+def _copy_start(study: Study, folder: Path, submitted: Path) -> None:
+    """Keep the file of the start weights with the run, which may be resumed when the study's folder has changed."""
+    path = find_start_file(study.start, folder)
+    with translate_disk_errors("the folder of the submitted run", "give the same command again"):
+        shutil.copyfile(path, submitted / f"{_START}{path.suffix}")
+
+
 def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> SubmittedRun:
     submitted = folder.submitted / name
     record = submitted / _FLOWER_FILE
     before = record.read_bytes() if record.exists() else b""
     make_run_key(folder, submitted, name, study.approved_hash(), names)  # first: without one, the record stays as it was
     write_file(record, json.dumps({"run-id": "", "earlier": earlier}).encode())  # so that it is found if this process dies now
-    server_keys = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names)}
+    start = next((str(path.resolve()) for path in submitted.glob(f"{_START}.*")), "")
+    server_keys = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names), "server.start": start}
     overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in server_keys.items())
     try:
         answer = run_flwr(folder, "run", str(submitted / APP_FOLDER), CONNECTION, "--format", "json", "-c", overrides)

@@ -82,6 +82,7 @@ def _describe_work(study: Study) -> Iterator[SummaryLine]:
 def _describe_model(study: Study) -> Iterator[SummaryLine]:
     yield "network", study.network.name
     yield from (("", what) for what in describe_part(study))
+    yield from _describe_start(study)
     known = ALGORITHMS.get(study.strategy.name)
     if known is None:
         yield "algorithm", f"{study.strategy.name}, which comes from another package: your site must have installed it"
@@ -90,6 +91,22 @@ def _describe_model(study: Study) -> Iterator[SummaryLine]:
     if study.strategy.max_share < 1:
         share = f"{100 * study.strategy.max_share:.4g}% of the weight"
         yield "", f"no hospital counts for more than {share} of a round in which all answer with what they told at the start"
+
+
+def _describe_start(study: Study) -> Iterator[SummaryLine]:
+    start = study.start
+    if not start.is_given:
+        return
+    origin = f"of {start.source or 'an unstated source'}, under {start.licence or 'no stated licence'}"
+    yield "start", f"it does not begin with weights from the seed, but with {start.name or start.file}, {origin}"
+    yield "", f"SHA-256 of that file: {start.sha256}"
+    yield "", f"digest of the first model made of it: {start.arrays}"
+    yield "", "your site refuses another first model; one that it gets in a later round first, it cannot hold against this"
+    if start.studies:
+        then = "moved into your training patients" if start.patients == "move" else "found, and your site then takes no part"
+        yield "", f"earlier studies trained it; test patients whom these trained on here are {then}"
+    if study.network.norm == "batch-frozen":
+        yield "", "its batch norm stays as it is: statistics and affine parameters are not trained"
 
 
 def _describe_outgoing(study: Study, policy: Policy) -> Iterator[SummaryLine]:

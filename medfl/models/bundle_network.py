@@ -90,10 +90,12 @@ def are_close(one: Tensor, other: Tensor) -> bool:
 
 def _candidates(study: Study) -> list[tuple[Norm, str]]:
     """Return the ways to say a normalisation: as an argument, or by another layer in the place of each."""
+    batch = f"torch.nn.BatchNorm{study.task.dimension}d(layer.num_features)"
     layers = {
         "instance": f"torch.nn.InstanceNorm{study.task.dimension}d(layer.num_features, affine=True)",
         "group": _GROUPS,
-        "batch": f"torch.nn.BatchNorm{study.task.dimension}d(layer.num_features)",
+        "batch": batch,
+        "batch-frozen": batch,
     }
     return [(study.network.norm, ""), ("instance", layers[study.network.norm])]
 

@@ -136,6 +136,15 @@ def read_model_file(path: Path) -> ModelFile:
     return ModelFile(study, arrays, about, digest, study_hash, sent)
 
 
+def describes_study(path: Path) -> bool:
+    """Return whether a safetensors file says which study trained it, as those of medfl do."""
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            return _KEY in (stored.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _read_about(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return where a model comes from: what becomes text elsewhere is of the right type, and one line."""
     about = {key: value for key, value in values.items() if key in _ABOUT}

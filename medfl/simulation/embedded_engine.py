@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Context, RecordDict
 from medfl.flower import compat
 from medfl.simulation.embedded_grid import EmbeddedGrid
 from medfl.simulation.worker_pool import WorkerPool
-from medfl.study import study_from_run_config
+from medfl.study import app_from_run_config
 from medfl.study.study_file import Scalar
 from medfl.system.pools import count_cores
 
@@ -67,7 +67,8 @@ def _build_initial_models(run_config: dict[str, Scalar]) -> dict[str, ArrayRecor
     """Build the first models in a worker: importing torch into this process as well would cost hundreds of megabytes."""
     from medfl.clients.initial_model import build_initial_models
 
-    return build_initial_models(study_from_run_config(run_config))
+    app = app_from_run_config(run_config)
+    return build_initial_models(app.study, app.server.start)
 
 
 def default_workers(nodes: int, threads: int) -> int:

@@ -13,6 +13,7 @@ from medfl.data.quality.dataset_names import read_declared_modality
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.errors import ConfigError, DataError, EngineError, Problem
 from medfl.runs.history import HistoryTail
+from medfl.runs.model_library import find_start_file
 from medfl.runs.run_folder import busy_error, new_run_name
 from medfl.simulation.embedded_engine import default_workers, run_embedded
 from medfl.simulation.ray_engine import run_ray
@@ -142,6 +143,8 @@ def plan_simulation(
         it is of another modality.
     DataError
         When there is no hospital in the data.
+    RunError
+        ``START-FILE`` when the study begins with weights that are not there.
     """
     run = new_run_name()
     paths: dict[str, Scalar] = {"server.out": str(out.resolve()), "server.run": run}
@@ -149,6 +152,9 @@ def plan_simulation(
         paths["simulation.data"] = join_folders(data)
     study_file = source if isinstance(source, StudyFile) else read_study_file(source)
     app, run_config = read_app_and_run_config(study_file, {**(overrides or {}), **paths})
+    if app.study.start.is_given:
+        paths["server.start"] = str(find_start_file(app.study.start, study_file.folder).resolve())
+        app, run_config = read_app_and_run_config(study_file, {**(overrides or {}), **paths})
     build_strategy(app.study, app.quorum)  # refuses options that the strategy of another package does not take
     sites = read_simulated_sites(app.simulation)
     if not sites:

@@ -14,7 +14,9 @@ _NORMS: Mapping[tables.Norm, tuple[str, dict[str, Any]]] = {
     "instance": ("instance", {"affine": True}),
     "group": ("group", {"num_groups": 8}),  # MONAI takes one number for all layers, or refuses channels that 8 does not divide
     "batch": ("batch", {"affine": True}),
+    "batch-frozen": ("batch", {"affine": True}),
 }
+_EFFICIENTNET_BATCH = ("batch", {"eps": 1e-3, "momentum": 0.01})  # MONAI's own, with which published weights were trained
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def define_network(study: Study, norm: tables.Norm = "instance") -> NetworkDefin
     ----------
     study : Study
         Names the network, the task's channels, classes and dimension, and the size of patches or images.
-    norm : {"instance", "group", "batch"}
+    norm : {"instance", "group", "batch", "batch-frozen"}
         Normalisation of all layers that have one; layer norms stay.
 
     Raises
@@ -126,6 +128,7 @@ def _resnet(study: Study, net: tables.ResNet, norm: Any) -> NetworkDefinition:
 
 
 def _efficientnet(study: Study, net: tables.EfficientNet, norm: Any) -> NetworkDefinition:
+    norm = _EFFICIENTNET_BATCH if norm is _NORMS["batch-frozen"] else norm
     sizes = {
         "spatial_dims": study.task.dimension,
         "in_channels": study.task.channel_count,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medfl.schema import Levels, Number, Section, Sizes
 
-Norm = Literal["instance", "group", "batch"]
+Norm = Literal["instance", "group", "batch", "batch-frozen"]
 
 
 class NetworkOptions(Section):

@@ -103,9 +103,9 @@ _KEYS = (
         "See 'score-noise' in docs/policy.md.",
     ),
     _not_offered(
-        "start pretrained weights-file checkpoint initial-weights",
-        "a study begins with weights drawn from its seed; it cannot begin with others.",
-        "Leave the key out.",
+        "pretrained weights-file checkpoint initial-weights",
+        "start weights have a table of their own.",
+        "Write it with: medfl study start STUDY MODEL, where MODEL is a file or a name in 'medfl models list'.",
     ),
 )
 _BY_VALUE = {"task.kind": _KINDS, "task.modality": _MODALITIES, "arms": _ARMS}

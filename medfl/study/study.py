@@ -45,6 +45,7 @@ from medfl.study.sections import (
     Strategy,
     Training,
 )
+from medfl.study.start import Start, start_problems
 from medfl.study.task import Task
 from medfl.study.tuning import tune_conflicts
 
@@ -70,6 +71,9 @@ class Study(Section):
     preprocessing: Preprocessing = Preprocessing()
     splits: Splits = Splits()
     network: network_options.Network
+    start: Annotated[  # an older study keeps its hash
+        Start, Field(exclude_if=lambda value: value == Start())
+    ] = Start()
     loss: Loss
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -96,6 +100,7 @@ class Study(Section):
             *self._image_problems(),
             *self._size_problems(),
             *self._stack_problems(),
+            *start_problems(self),
         ]
 
     def _option_problems(self) -> Iterator[str]:

@@ -151,3 +151,19 @@ def test_a_server_sees_one_code_when_a_patient_is_withdrawn_from_a_run(nodule_st
     assert node.reason(MessageType.TRAIN).startswith(safe_sentence("NOT-ANSWERED"))
     index_file.write_text(index)
     assert node.numbers(MessageType.TRAIN)[records.TRAIN_PATIENTS] == joined["join.train-patients"]
+
+
+@pytest.mark.parametrize("rule", ["refuse", "move"])
+def test_nobody_is_tested_whom_the_start_was_trained_on_here(rule: str, site: Site, ledger: Ledger) -> None:
+    cases_of_run(STUDY, site, "r1", ledger, prepare(range(100), 20, 20))  # trains on 40 to 99
+    start = {"file": "m.pt", "sha256": "1" * 64, "arrays": "2" * 64, "studies": STUDY.approved_hash(), "patients": rule}
+    later, now = make_study(start=start), prepare(range(99, -1, -1), 70, 0)  # tests 30 to 99
+    if rule == "refuse":
+        with pytest.raises(PolicyError, match="60 patients would be tested") as caught:
+            cases_of_run(later, site, "r2", ledger, now)
+        assert caught.value.code == "START-PATIENTS"
+        return
+    splits = splits_of(cases_of_run(later, site, "r2", ledger, now))
+    assert {name for name, split in splits.items() if split == "test"} == {f"case-{k}" for k in range(30, 40)}
+    assert len(splits) == 100
+    assert splits_of(cases_of_run(later, site, "r2", ledger, now)) == splits

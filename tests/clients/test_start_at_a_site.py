@@ -1,0 +1,94 @@
+"""The first model of a study with start weights, at a hospital without their file, and in a simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, MessageType
+
+from medfl.api.start_weights import fit_start, write_start
+from medfl.clients.initial_model import build_initial_model
+from medfl.clients.networks.network_builders import build_network
+from medfl.clients.simulated_cases import simulated_cases
+from medfl.data.cases import Case, Split
+from medfl.data.store.prepared_data import PreparedCase, PreparedData
+from medfl.errors import PolicyError, RunError
+from medfl.messages import records
+from medfl.privacy.outbox import list_outgoing
+from medfl.site import Site
+from medfl.study import read_study
+from medfl.testing.sites import make_study
+from tests.clients.real_node import Node
+
+TRAIN = MessageType.TRAIN
+
+
+@pytest.fixture
+def started(nodule_study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the folder of a study that begins with weights beside it."""
+    monkeypatch.setenv("MEDFL_MODELS", str(tmp_path / "library"))
+    state = {name: tensor + 0.01 for name, tensor in build_network(read_study(nodule_study)).state_dict().items()}
+    torch.save(state, nodule_study / "w.pt")
+    write_start(nodule_study, fit_start(nodule_study, "w.pt", {}))
+    return nodule_study
+
+
+@pytest.fixture
+def node(started: Path, nodule_hospitals: Path) -> Node:
+    from medfl.study import read_run_config
+
+    model = build_initial_model(read_study(started), str(started / "w.pt"))
+    return Node(nodule_hospitals / "hospital-1" / "site.toml", read_run_config(started), model)
+
+
+def moved(model: ArrayRecord, by: float) -> ArrayRecord:
+    arrays = records.from_array_record(model)
+    return records.to_array_record({n: (a + by).astype(a.dtype) for n, a in arrays.items()})
+
+
+def test_a_hospital_without_the_file_takes_the_first_model_and_no_other(node: Node, started: Path) -> None:
+    (started / "w.pt").unlink()
+    node.ask(records.JOIN)
+    seeded = build_initial_model(read_study(started).model_copy(update={"start": make_study().start}))
+    for other in (seeded, moved(node.model, 1e-6)):
+        assert "START-OTHER" in node.reason(TRAIN, model=other)
+    reply = node.ask(TRAIN)
+    assert reply.has_content()
+    later = moved(reply.content.array_records[records.ARRAYS], 0.0)
+    assert node.ask(TRAIN, model=later, server_round=2, exchange="x2").has_content()
+
+
+def test_the_watch_compares_with_the_first_model_that_came(node: Node) -> None:
+    node.ask(records.JOIN)
+    node.ask(TRAIN)
+    budget = node.site_file.parent / "budget"
+    assert not [entry for entry in list_outgoing(budget, "run-1") if entry.state == "alarm"]
+    node.ask(TRAIN, model=moved(node.model, 50.0), server_round=2, exchange="x2")
+    assert [entry for entry in list_outgoing(budget, "run-1") if entry.state == "alarm"]
+
+
+def test_a_server_without_the_file_says_so(started: Path) -> None:
+    with pytest.raises(RunError, match="START-FILE"):
+        build_initial_model(read_study(started), str(started / "gone.pt"))
+
+
+def prepared(*splits: Split) -> PreparedData:
+    cases = [Case.without_files(f"case-{k}", f"pat-{k}", split) for k, split in enumerate(splits)]
+    image = np.zeros((1, 2, 2), np.float32)
+    made = tuple(PreparedCase(case, image, 0, (1.0, 1.0), annotated=(1,), content=(case.name,)) for case in cases)
+    return PreparedData("north", made, (), patient_ids=True)
+
+
+def test_a_simulated_hospital_remembers_whom_a_study_trained_on() -> None:
+    site, first = Site(name="north"), make_study()
+    start = {"file": "m.pt", "sha256": "1" * 64, "arrays": "2" * 64, "studies": first.approved_hash()}
+    refusing, moving = make_study(start=start), make_study(start={**start, "patients": "move"})
+    assert simulated_cases(first, site, (before := prepared("train", "test", "test"))) is before
+    now = prepared("test", "test", "train")
+    with pytest.raises(PolicyError, match="START-PATIENTS"):
+        simulated_cases(refusing, site, now)
+    assert [case.split for case in simulated_cases(moving, site, now).cases] == ["train", "test", "train"]
+    assert simulated_cases(refusing, Site(name="south"), now) is now
