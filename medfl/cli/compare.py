@@ -109,7 +109,8 @@ def _sentence(each: ArmDifference) -> str:
     names = f"{each.first} against {each.second}"
     if each.interval is None:
         return f"{names}: not known; there are too few patients for an interval."
-    return f"{names}: {each.difference:+.3f} (95 % {_interval(each.interval)}), {each.verdict}."
+    p_value = "p not known" if each.p_value is None else "p < 0.001" if each.p_value < 0.001 else f"p = {each.p_value:.3f}"
+    return f"{names}: {each.difference:+.3f} (95 % {_interval(each.interval)}; {p_value}), {each.verdict}."
 
 
 def _interval(interval: Interval | None) -> str:

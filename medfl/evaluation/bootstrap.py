@@ -131,7 +131,7 @@ def all_patients(tests: Iterable[PatientScores]) -> tuple[Patient, ...]:
     return tuple(sorted({patient for test in tests for patient in test.patients}))
 
 
-def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0) -> Floats:
+def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0, *, by_hospital: bool = False) -> Floats:
     """Draw as many patients as there are, with replacement, many times.
 
     Parameters
@@ -142,15 +142,20 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0)
         Number of draws.
     seed : int
         Seed of the random draws.
+    by_hospital : bool
+        Whether each draw has as many patients of each hospital as there are.
 
     Returns
     -------
     ndarray of float, shape (draws, len(patients))
         Number of times that each patient is in each draw.
     """
-    count = len(patients)
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    return weights.astype(np.float64)
+    rng, weights = np.random.default_rng(seed), np.zeros((draws, len(patients)))
+    hospitals = np.array([hospital if by_hospital else "" for hospital, _ in patients])
+    for hospital in np.unique(hospitals):
+        own = np.flatnonzero(hospitals == hospital)
+        weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
+    return weights
 
 
 def confidence_interval(values: Floats) -> tuple[float, float] | None:

@@ -17,12 +17,15 @@ from medfl.evaluation.bootstrap import (
     draw_weights,
     read_patient_scores,
 )
+from medfl.evaluation.paired_tests import holm, paired_p_value
 from medfl.evaluation.patient_results import Patient, read_patient_results
 from medfl.messages.records import TRAIN_SAMPLES, TRAIN_STEPS
 from medfl.runs.history import Event, read_history
 from medfl.simulation.strategy_specs import LOCAL
 from medfl.simulation.sweep_runner import RunResult
 from medfl.study import Study
+
+LEVEL = 0.05  # of the tests, all comparisons together
 
 Interval = tuple[float, float]
 Row = dict[str, Any]
@@ -77,17 +80,30 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class ArmDifference:
-    """Score of one arm minus that of another on the same patients, with its 95 % interval."""
+    """Score of one arm minus that of another on the same patients.
+
+    Parameters
+    ----------
+    first, second : str
+        Titles of the arms.
+    difference : float
+        Difference of their scores.
+    interval : (float, float), optional
+        Its 95 % interval, not corrected for the number of comparisons.
+    p_value : float, optional
+        That of no difference, corrected for the number of comparisons (`medfl.evaluation.paired_tests`).
+    """
 
     first: str
     second: str
     difference: float
     interval: Interval | None
+    p_value: float | None
 
     @property
     def verdict(self) -> str:
-        """Return "higher" or "lower" where the interval leaves zero out, otherwise "not known"."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+        """Return "higher" or "lower" where the test and the interval both say so, otherwise "not known"."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or (self.p_value or 1.0) >= LEVEL:
             return "not known"
         return "higher" if self.interval[0] > 0 else "lower"
 
@@ -119,8 +135,8 @@ def read_arm_runs(results: Iterable[RunResult], study: Study) -> Iterator[tuple[
 def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
     """Summarize each arm over its seeds, and compare each federated one with the others on the same patients.
 
-    Intervals are over patients: the same draws for all arms, with the mean over the seeds in each draw. They are not corrected
-    for the number of comparisons, and seeds are no patients: they do not narrow an interval.
+    Intervals are over patients: the same draws for all arms, with the mean over the seeds in each draw, and as many patients of
+    each hospital as there are. Seeds are no patients: they do not narrow an interval.
 
     Parameters
     ----------
@@ -130,7 +146,7 @@ def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[Arm
     if not runs:
         return (), ()
     common = sorted(set.intersection(*(set(run.test.patients) for run in runs)))
-    draws = draw_weights(common)
+    draws = draw_weights(common, by_hospital=True)
     weights = np.concatenate([np.ones((1, len(common))), draws])
     by_title: dict[str, list[ArmRun]] = {}
     for run in runs:
@@ -144,7 +160,12 @@ def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[Arm
     others = [title for title in by_title if title not in federated]
     pairs = [(title, other) for title in federated for other in others]
     pairs += [(federated[0], other) for other in federated[1:]]
-    return tuple(summaries), tuple(_difference(one, two, scores[one] - scores[two]) for one, two in pairs)
+    tests = {title: [run.test for run in each] for title, each in by_title.items()}
+    p_values = holm([paired_p_value(tests[one], tests[two], common) for one, two in pairs])
+    differences = [
+        _difference(one, two, scores[one] - scores[two], p_value) for (one, two), p_value in zip(pairs, p_values, strict=True)
+    ]
+    return tuple(summaries), tuple(differences)
 
 
 def score_by_hospital(test: PatientScores, weights: Floats) -> Floats:
@@ -192,8 +213,8 @@ def _work_of(run: ArmRun) -> tuple[int, int, int]:
     return run.steps, run.samples, run.bytes
 
 
-def _difference(first: str, second: str, differences: Floats) -> ArmDifference:
-    return ArmDifference(first, second, float(differences[0]), confidence_interval(differences[1:]))
+def _difference(first: str, second: str, differences: Floats, p_value: float | None) -> ArmDifference:
+    return ArmDifference(first, second, float(differences[0]), confidence_interval(differences[1:]), p_value)
 
 
 def _sum_of(rounds: Iterable[Event], key: str) -> int:

@@ -30,6 +30,17 @@ def test_a_difference_that_holds_for_every_patient_is_told_and_another_is_not() 
     assert [(each.second, each.verdict) for each in differences] == [("local", "higher"), ("pooled", "not known")]
 
 
+def test_a_difference_that_chance_makes_among_many_comparisons_is_not_told() -> None:
+    rng = np.random.default_rng(1)
+    dice = rng.uniform(0.5, 0.9, 20)
+    local = dice - 0.002 * np.array([*range(5, 20), -12, -10, -8, -6, -4])
+    _, (alone,) = summarize([segmented("federated", list(dice)), segmented("local", list(local))])
+    others = [segmented(f"local {k}", list(dice + rng.normal(0, 0.05, 20))) for k in range(12)]
+    _, (among, *_) = summarize([segmented("federated", list(dice)), segmented("local", list(local)), *others])
+    assert (alone.verdict, among.verdict) == ("higher", "not known")
+    assert among.interval == alone.interval
+
+
 def test_seeds_are_averaged_and_do_not_narrow_the_interval() -> None:
     dice = list(np.linspace(0.5, 0.9, 20))
     (one,), _ = summarize([segmented("local", dice)])

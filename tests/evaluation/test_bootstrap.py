@@ -99,3 +99,11 @@ def _tell(run: Path, site: str, patients: dict[str, object]) -> None:
     folder = run / "sites" / site
     folder.mkdir(parents=True)
     (folder / "test.json").write_text(json.dumps({"split": "test", "patients": patients}))
+
+
+def test_draws_by_hospital_have_as_many_patients_of_each_as_there_are() -> None:
+    patients = [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4"), ("b", "5")]
+    weights = draw_weights(patients, 50, by_hospital=True)
+    assert (weights[:, [0, 2]].sum(axis=1) == 2).all()
+    assert (weights[:, [1, 3, 4]].sum(axis=1) == 3).all()
+    assert len(np.unique(weights, axis=0)) > 10
