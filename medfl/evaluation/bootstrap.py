@@ -143,19 +143,34 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0,
     seed : int
         Seed of the random draws.
     by_hospital : bool
-        Whether each draw has as many patients of each hospital as there are.
+        Whether each draw has as many patients of each hospital as there are. Of n patients n - 1 are drawn, and each counts
+        n / (n - 1) times, or else intervals would be too narrow where n is small (Rao and Wu 1988). Hospitals of one patient
+        are drawn as one hospital.
 
     Returns
     -------
     ndarray of float, shape (draws, len(patients))
-        Number of times that each patient is in each draw.
+        How often each patient counts in each draw.
     """
-    rng, weights = np.random.default_rng(seed), np.zeros((draws, len(patients)))
-    hospitals = np.array([hospital if by_hospital else "" for hospital, _ in patients])
-    for hospital in np.unique(hospitals):
-        own = np.flatnonzero(hospitals == hospital)
-        weights[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
+    rng, count = np.random.default_rng(seed), len(patients)
+    if not by_hospital:
+        return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+    weights = np.ones((draws, count))
+    for own in _strata(patients):
+        size = len(own)
+        weights[:, own] = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) * (size / (size - 1))
     return weights
+
+
+def _strata(patients: Sequence[Patient]) -> list[NDArray[np.int64]]:
+    """Return the indices of the patients of each hospital, those of single patients together; none of one patient in all."""
+    hospitals = np.array([hospital for hospital, _ in patients])
+    found = [np.flatnonzero(hospitals == hospital) for hospital in np.unique(hospitals)]
+    strata = sorted((own for own in found if len(own) > 1), key=len)
+    alone = [own for own in found if len(own) == 1]
+    if len(alone) == 1 and strata:
+        alone.append(strata.pop(0))
+    return [*strata, np.concatenate(alone)] if len(alone) > 1 else strata
 
 
 def confidence_interval(values: Floats) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medfl.evaluation.bootstrap import (
+    DRAWS,
     Floats,
     PatientScores,
     SegmentedPatients,
@@ -103,7 +104,7 @@ class ArmDifference:
     @property
     def verdict(self) -> str:
         """Return "higher" or "lower" where the test and the interval both say so, otherwise "not known"."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or (self.p_value or 1.0) >= LEVEL:
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or self.p_value is None or self.p_value >= LEVEL:
             return "not known"
         return "higher" if self.interval[0] > 0 else "lower"
 
@@ -146,7 +147,7 @@ def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[Arm
     if not runs:
         return (), ()
     common = sorted(set.intersection(*(set(run.test.patients) for run in runs)))
-    draws = draw_weights(common, by_hospital=True)
+    draws = draw_weights(common, DRAWS if len(common) > 1 else 0, by_hospital=True)  # one patient tells nothing of others
     weights = np.concatenate([np.ones((1, len(common))), draws])
     by_title: dict[str, list[ArmRun]] = {}
     for run in runs:

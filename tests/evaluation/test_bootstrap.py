@@ -102,8 +102,17 @@ def _tell(run: Path, site: str, patients: dict[str, object]) -> None:
 
 
 def test_draws_by_hospital_have_as_many_patients_of_each_as_there_are() -> None:
-    patients = [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4"), ("b", "5")]
+    patients = [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4"), ("b", "5"), ("c", "6"), ("d", "7")]
     weights = draw_weights(patients, 50, by_hospital=True)
-    assert (weights[:, [0, 2]].sum(axis=1) == 2).all()
-    assert (weights[:, [1, 3, 4]].sum(axis=1) == 3).all()
+    for own in ([0, 2], [1, 3, 4], [5, 6]):  # the last are two hospitals of one patient
+        assert weights[:, own].sum(axis=1) == pytest.approx(len(own))
     assert len(np.unique(weights, axis=0)) > 10
+
+
+@pytest.mark.parametrize("size", [2, 5, 20])
+def test_draws_by_hospital_vary_as_much_as_a_mean_does(size: int) -> None:
+    patients = [(f"hospital-{k}", f"pat-{n}") for k in range(200) for n in range(size)]
+    values = np.random.default_rng(1).normal(size=len(patients))
+    means = draw_weights(patients, 4000, by_hospital=True) @ values / len(patients)
+    expected = np.mean(values.reshape(200, size).var(axis=1, ddof=1)) / len(patients)
+    assert means.var() == pytest.approx(expected, rel=0.1)
