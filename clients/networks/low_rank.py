@@ -110,7 +110,7 @@ def add_low_rank(net: nn.Module, training: Training, seed: int, skip: Iterable[n
             continue
         a, b = _draw_factors(layer.weight, training.lora_rank, f"{seed}\x1f{name}")
         layer.__class__ = kind
-        layer.lora_scale = training.lora_alpha / training.lora_rank
+        layer.lora_scale = training.lora_alpha / a.shape[0]  # its own rank, which a small layer cuts
         layer.register_parameter(FACTOR_A, a)
         layer.register_parameter(FACTOR_B, b)
         trained += [a, b] if training.lora_average == "both" else [b]

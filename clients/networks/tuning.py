@@ -66,7 +66,7 @@ def start_training(study: Study, net: nn.Module) -> None:
     net.train()
     if study.training.tunes_part:
         for layer in net.modules():
-            if _is_fixed(study, layer):
+            if isinstance(layer, _BATCH_NORM) and not any(p.requires_grad for p in layer.parameters(recurse=False)):
                 layer.eval()
 
 
@@ -95,6 +95,9 @@ def _check_parts(study: Study, net: nn.Module, tuned: Collection[int]) -> None:
     ]
     if not set(tuned) - set().union(*local.values()):
         problems.append("nothing is trained of what the hospitals share, so that nothing would be learned together.")
+    head = {id(p) for layer in find_layers(study, net, "head") for p in layer.parameters()}
+    if study.strategy.name == "moon" and set(tuned) <= head:
+        problems.append("'moon' compares what comes before the head, which does not change where the head alone is trained.")
     if problems:
         raise ConfigError([Problem("pyproject.toml", "training.tune", what, "Name more layers.") for what in problems])
 
@@ -104,19 +107,19 @@ def _find_parameters(study: Study, net: nn.Module) -> list[nn.Parameter]:
     tune = study.training.tune
     kinds = [kind for kind in ("head", "norm") if kind in tune]
     found: list[nn.Parameter] = [p for kind in kinds for layer in find_layers(study, net, kind) for p in layer.parameters()]
-    names = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+    fixed = {id(p) for layer in net.modules() if _must_stay(study, layer) for p in layer.parameters()}
+    names = {name: p for name, p in net.named_parameters() if p.requires_grad and id(p) not in fixed}
     for pattern in tune_patterns(tune):
         matching = [parameter for name, parameter in names.items() if fnmatchcase(name, pattern)]
         if not matching:
             example = next(reversed(names))
-            problem = f"{pattern!r} is the name of no parameter of {study.network.name!r}."
+            problem = f"{pattern!r} is the name of no parameter of {study.network.name!r} that can be trained."
             fix = f"The names are such as {next(iter(names))!r} and {example!r}."
             raise ConfigError([Problem("pyproject.toml", "training.tune", problem, fix)])
         found += matching
-    fixed = {id(p) for layer in net.modules() if _is_fixed(study, layer) for p in layer.parameters()}
     return list({id(p): p for p in found if id(p) not in fixed}.values())
 
 
-def _is_fixed(study: Study, layer: Any) -> bool:
+def _must_stay(study: Study, layer: Any) -> bool:
     """Say whether a layer is batch normalisation that all hospitals share, whose statistics cannot be averaged."""
     return isinstance(layer, _BATCH_NORM) and "norm" not in study.local_layers

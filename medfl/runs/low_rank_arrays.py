@@ -22,7 +22,7 @@ def merge_low_rank(study: Study, arrays: Tensors) -> dict[str, Tensor]:
     Parameters
     ----------
     study : Study
-        Gives rank and alpha.
+        Gives alpha; the rank is that of the factors.
     arrays : mapping of str to ndarray
         The model; weights and their factors are together in it.
     """
@@ -40,12 +40,12 @@ def fold_low_rank(study: Study, arrays: Tensors) -> Tensors:
 
 
 def _sums(study: Study, arrays: Tensors) -> Iterator[tuple[str, Tensor]]:
-    scale = study.training.lora_alpha / study.training.lora_rank
     for name, b in arrays.items():
         if _last_part(name) != FACTOR_B:
             continue
         layer = name.removesuffix(FACTOR_B)
         weight, a = arrays[f"{layer}weight"], arrays[f"{layer}{FACTOR_A}"]
+        scale = study.training.lora_alpha / len(a)
         product = np.matmul(b.astype(np.float64), a.astype(np.float64)).reshape(weight.shape)
         yield f"{layer}weight", np.asarray(weight + scale * product, weight.dtype)
 

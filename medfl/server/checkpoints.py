@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord
 
 from medfl.errors import RunError
 from medfl.messages.models import Tensor, Tensors
-from medfl.messages.records import BASE, BASE_FULL, from_array_record
+from medfl.messages.records import BASE, BASE_FULL, from_array_record, layout_hash
 from medfl.runs import checkpoint_files
 from medfl.runs.checkpoint_files import Checkpoint
 from medfl.runs.low_rank_arrays import merge_low_rank
@@ -126,10 +126,26 @@ def save_bases(run: Run, models: Mapping[str, ArrayRecord]) -> None:
         The run; what a run that is resumed has kept stays as it is.
     models : mapping of str to ArrayRecord
         Initial models by name: those under `records.BASE` and `records.BASE_FULL` are kept.
+
+    Raises
+    ------
+    RunError
+        ``RUN-OTHER-VERSION`` when a run that is resumed has kept another one: its trained part belongs to that.
     """
-    missing = {BASE, BASE_FULL} & set(models) - set(checkpoint_files.list_names(run.checkpoints))
-    for name in missing:
-        checkpoint_files.save(run.checkpoints, name, from_array_record(models[name]), {})
+    kept = set(checkpoint_files.list_names(run.checkpoints))
+    for name in sorted({BASE, BASE_FULL} & set(models)):
+        base = from_array_record(models[name])
+        if name not in kept:
+            checkpoint_files.save(run.checkpoints, name, base, {})
+        elif not _are_same(base, load_of_run(run.checkpoints, name).arrays):
+            what = "the part of the network that is not trained is drawn otherwise here than when the run began."
+            raise RunError("RUN-OTHER-VERSION", what, "Install the versions of then, or begin a new run.")
+
+
+def _are_same(one: Tensors, other: Tensors) -> bool:
+    in_order = {name: other[name] for name in one if name in other}
+    is_alike = len(one) == len(other) and layout_hash(one) == layout_hash(in_order)
+    return is_alike and all(x.tobytes() == other[name].tobytes() for name, x in one.items())
 
 
 def whole_model(run: Run, arm: str, arrays: Tensors) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from medfl.schema import Strings
 ALL: tuple[str, ...] = ("all",)
 TUNE_WORDS = ("head", "norm", "lora")
 _PATTERN_SIGNS = frozenset("*?[.")  # the name of a parameter is that of its layer, a dot, and its own
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")  # people approve a study by its words: nothing that could forge a line
 
 
 def _check_tune(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -19,6 +21,9 @@ def _check_tune(parts: tuple[str, ...]) -> tuple[str, ...]:
     form = f"needs {known}, or patterns of names of parameters such as model.2.*, with commas between them"
     if not parts or len(set(parts)) < len(parts):
         raise ValueError(f"{form}, each once")
+    strange = [part for part in parts if not _PATTERN.fullmatch(part)]
+    if strange:
+        raise ValueError(f"{strange[0]!r} has signs that no pattern has: letters, digits, and _ . * ? [ ] ! - alone")
     if "all" in parts and parts != ALL:
         raise ValueError("'all' stands alone: it trains every layer")
     unknown = [part for part in parts if part not in (*ALL, *TUNE_WORDS) and not _PATTERN_SIGNS & set(part)]

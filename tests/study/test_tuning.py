@@ -33,6 +33,8 @@ def test_a_study_that_says_nothing_of_it_keeps_its_hash() -> None:
         ("heads", "'heads' is no kind of layers and no pattern"),
         ("all,head", "'all' stands alone"),
         ("head,head", "each once"),
+        ("model.*\x1b[2Kall is well", "has signs that no pattern has"),
+        ("model.*\nThe network is trained as a whole.", "has signs that no pattern has"),
         ("", "needs all, head, norm, lora"),
     ],
 )
@@ -67,5 +69,8 @@ def test_the_part_and_the_error_of_averaging_both_factors_are_said() -> None:
     assert describe_part(make_study()) == []
     (told,) = describe_part(make_study(training={"tune": "lora,model.2.*", "lora-rank": 4}))
     assert "of rank 4 and the parameters model.2.*" in told
+    batch = {"name": "unet", "channels": "4,8", "norm": "batch"}
+    (told,) = describe_part(make_study(training={"tune": "model.2.*"}, network=batch))
+    assert "the parameters model.2.* but for those of batch normalisation" in told
     told, error = describe_part(make_study(training={"tune": "lora", "lora-average": "both"}))
     assert "the product of the means is not the mean of the products" in error

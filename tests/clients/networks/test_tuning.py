@@ -16,10 +16,12 @@ from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.networks.network_builders import build_network, network_names
 from medfl.clients.networks.tuning import build_training_network, start_training, trained_names
 from medfl.clients.networks.update_size import count_update_bytes
+from medfl.clients.node import _hash_model as hash_at_site
 from medfl.clients.training import local_layers
 from medfl.errors import ConfigError
 from medfl.messages import records
 from medfl.runs.low_rank_arrays import fold_low_rank, merge_low_rank
+from medfl.server_app import _hash_model as hash_at_server
 from medfl.study.network_options import NETWORKS_BY_KIND
 from medfl.testing.sites import make_study
 from tests.clients.networks.test_layers import SMALL
@@ -134,6 +136,43 @@ def test_frozen_batch_normalisation_keeps_its_statistics_and_uses_them(organs: A
     assert not any(layer.training or layer.weight.requires_grad for layer in norms)
 
 
+@pytest.mark.parametrize("arm", ["federated", "local"])
+def test_batch_normalisation_at_a_site_is_frozen_where_nothing_of_it_is_trained(arm: str, organs: Any, make_task: Any) -> None:
+    tables: dict[str, Any] = {"network": {"norm": "batch"}, "personal": {"layers": "norm"}, "arms": "federated,local"}
+    study = study_of(training={"tune": "model.0.*,model.2.*", "local-steps": 2}, **tables)
+    net = build_training_network(study)
+    task = local_layers.with_local_layers(make_task(study, organs(), received=layers.shared_arrays(study, net, arm), arm=arm))
+    trained = session.train(task).arrays
+    moved = {name for name, tensor in trained.items() if not np.array_equal(tensor, task.received[name])}
+    assert any("running" in name for name in moved)
+    assert moved <= trained_names(study, net)
+
+
+def test_the_scale_of_an_update_is_that_of_its_own_rank() -> None:
+    study = study_of(training={"tune": "lora", "lora-rank": 16, "lora-alpha": 16})
+    updated: list[Any] = [layer for layer in build_training_network(study).modules() if hasattr(layer, "lora_A")]
+    cut = [layer for layer in updated if len(layer.lora_A) < 16]
+    assert cut
+    assert all(layer.lora_scale == 16 / len(layer.lora_A) for layer in cut)
+    layer = {"x.weight": np.zeros((1, 4)), "x.lora_A": np.ones((1, 4)), "x.lora_B": np.ones((1, 1))}
+    assert np.array_equal(merge_low_rank(study, layer)["x.weight"], np.full((1, 4), 16.0))
+
+
+def test_a_site_and_the_server_hash_the_same_and_a_frozen_bit_changes_the_second_half_alone() -> None:
+    study = study_of()
+    models = build_initial_models(study)
+    shared = records.array_views(models[records.INITIAL])
+    frozen = layers.frozen_arrays(study)
+    at_site = hash_at_site(study)
+    assert at_site == hash_at_server(models)
+    name = next(name for name, x in frozen.items() if x.dtype.kind == "f")
+    other = frozen[name].copy()
+    other.flat[0] = np.nextafter(other.flat[0], np.float32(np.inf))
+    changed = records.model_hash(shared, {**frozen, name: other})
+    assert changed.partition(":")[0] == at_site.partition(":")[0]
+    assert changed.partition(":")[2] != at_site.partition(":")[2]
+
+
 def test_a_sites_own_head_is_trained_beside_shared_updates(organs: Any, make_task: Any) -> None:
     study = study_of(training={"tune": "lora,head", "local-steps": 2}, strategy={"name": "fedper"})
     net = build_training_network(study)
@@ -151,6 +190,8 @@ def test_a_sites_own_head_is_trained_beside_shared_updates(organs: Any, make_tas
     ("tables", "said"),
     [
         ({"training": {"tune": "model.9.*"}}, "is the name of no parameter"),
+        ({"training": {"tune": "*.adn.N.*"}, "network": {"norm": "batch"}}, "is the name of no parameter .* can be trained"),
+        ({"training": {"tune": "model.2.*"}, "strategy": {"name": "moon"}}, "'moon' compares what comes before the head"),
         ({"training": {"tune": "model.2.*"}, "strategy": {"name": "fedper"}}, "nothing is trained of what the hospitals share"),
         ({"training": {"tune": "model.0.*"}, "strategy": {"name": "fedper"}}, "which stay at the hospitals"),
     ],
