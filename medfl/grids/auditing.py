@@ -156,10 +156,13 @@ class AuditingGrid(GridWrapper):
             if isinstance(config, ConfigRecord):
                 config[records.AUDIT_HEAD] = head
         digests = {key: digest_content(content) for key, content in shared.items()}
-        asked = [self._sign_and_log(message, digests[id(message.content)]) for message in sent]
-        identifiers = list(self._grid.push_messages(sent))
-        for identifier, about, message, content in zip(identifiers, asked, sent, whole, strict=True):
-            message.content = content
+        try:
+            asked = [self._sign_and_log(message, digests[id(message.content)]) for message in sent]
+            identifiers = list(self._grid.push_messages(sent))
+        finally:  # whoever sends a message again must find it without the signature of the first time
+            for message, content in zip(sent, whole, strict=True):
+                message.content = content
+        for identifier, about in zip(identifiers, asked, strict=True):
             if identifier:
                 self._pending[identifier] = about
         return identifiers

@@ -6,6 +6,8 @@ say. Series of which that is not true are refused here, as are images that it wo
 
 from __future__ import annotations
 
+import glob
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ _NEEDED = (
 )
 _SAME = ("SeriesInstanceUID", "Modality", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 _SAME_WITHIN = 1e-3  # of the numbers in a header that slices share
+_HOUNSFIELD = ("", "HU", "US")  # RescaleType of a CT: Hounsfield units, or unspecified
+_HEADERLESS = (b"\x08\x00", b"\x00\x08", b"\x02\x00\x00\x00")  # first groups of DICOM without preamble
 _OFF_GRID = 0.05  # of the smallest side of a voxel, by which a slice may lie off its place in the grid
 
 
@@ -42,19 +46,35 @@ def find_series(folder: str, modality: str) -> list[str]:
     """
     slices: dict[Path, list[Path]] = {}
     for path in sorted(Path(folder).rglob("*")):
+        if path.is_symlink() and path.is_dir():
+            raise ValueError(f"{path} is a link to a folder, in which no series is looked for: put the folder itself there.")
         if path.is_file() and _is_dicom(path):
             slices.setdefault(path.parent, []).append(path)
     for place, paths in slices.items():
         if place.parent != Path(folder):
             raise ValueError(f"DICOM in {place}: each series needs a folder of its own, right in {folder}")
-        if problem := _find_problem(paths, modality):
+        if problem := _find_unread(place, paths) or _find_problem(paths, modality):
             raise ValueError(f"the DICOM series in {place} {problem}")
+        if others := sum(path.is_file() for path in place.iterdir()) - len(paths):
+            warnings.warn(f"{others} file(s) in {place} are no DICOM and are not read.", stacklevel=2)
     return [str(place) for place in slices]
 
 
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(132)
+    if start[128:] != b"DICM" and start.startswith(_HEADERLESS):
+        raise ValueError(f"{path} seems to be DICOM without the prefix DICM, which MONAI does not read: export it again.")
+    return start[128:] == b"DICM"
+
+
+def _find_unread(place: Path, paths: list[Path]) -> str:
+    """Return why MONAI, which lists a folder by a pattern of names, would read other files than these, or nothing."""
+    if glob.escape(str(place)) != str(place):
+        return "lies in a folder with *, ? or [ in its name or place, which MONAI takes for a pattern: rename it."
+    if any(path.name.startswith(".") for path in paths):
+        return "holds hidden files, which MONAI does not read: remove them, or give them names without a dot in front."
+    return ""
 
 
 def _find_problem(paths: list[Path], modality: str) -> str:
@@ -66,18 +86,31 @@ def _find_problem(paths: list[Path], modality: str) -> str:
         return "holds multi-frame objects: convert it to NIfTI."
     if missing := [name for name in _NEEDED if any(image.get(name) in (None, "") for image in images)]:
         return f"has no {missing[0]} in some image: it is no series of slices."
-    if any(image.get("SamplesPerPixel") != 1 or "ModalityLUTSequence" in image for image in images):
-        return "holds colours, or values that only a table explains."
+    if problem := _find_odd_values(images, modality):
+        return problem
     for name in _SAME:
         if not all(_are_same(image.get(name), images[0].get(name)) for image in images):
             return f"differs in {name} between images: one series alone, without localizers, must lie in the folder."
     if images[0].get("Modality") != modality:
         return f"is not {modality}."
-    if len({("RescaleSlope" in image, "RescaleIntercept" in image) for image in images}) > 1:
-        return "lacks the scale of grey values in some images."
     if len(images) < 2:
         return "has one slice alone: it is no volume."
+    if len({int(image.InstanceNumber) for image in images}) < len(images):
+        return "repeats an InstanceNumber, by which MONAI puts slices in order: convert it to NIfTI, and look at the result."
     return _find_uneven(sorted(images, key=lambda image: int(image.InstanceNumber)))
+
+
+def _find_odd_values(images: list[Any], modality: str) -> str:
+    """Return why MONAI would read other grey values than those that the modality measures, or nothing."""
+    if any(image.get("SamplesPerPixel") != 1 or "ModalityLUTSequence" in image for image in images):
+        return "holds colours, or values that only a table explains."
+    if any(image.get("PhotometricInterpretation") == "PALETTE COLOR" for image in images):
+        return "holds colours (PALETTE COLOR), of which MONAI would take the indices for grey values."
+    if modality == "CT" and any(str(image.get("RescaleType") or "").upper() not in _HOUNSFIELD for image in images):
+        return "has a RescaleType that says that its values are not Hounsfield units: use the original series."
+    if len({("RescaleSlope" in image, "RescaleIntercept" in image) for image in images}) > 1:
+        return "lacks the scale of grey values in some images."
+    return ""
 
 
 def _are_same(one: object, other: object) -> bool:

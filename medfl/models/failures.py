@@ -14,11 +14,18 @@ _CODES_OF_ALL = (*DISK_CODES, "STORE-UNWRITABLE")
 
 
 def concerns_all(error: Exception) -> bool:
-    """Return whether an error would come again with the next case: of the disk, the memory, or the store."""
+    """Return whether an error would come again with the next case: of the disk, the memory, the store, or the device."""
     if isinstance(error, MedflError):
         return error.code in _CODES_OF_ALL
     is_full = isinstance(error, OSError) and is_disk_full(error)
-    return is_full or is_out_of_memory(error) or isinstance(error, torch.OutOfMemoryError)
+    return is_full or is_out_of_memory(error) or isinstance(error, torch.OutOfMemoryError) or _is_of_device(error)
+
+
+def _is_of_device(error: Exception) -> bool:
+    """Return whether a GPU failed, and so refuses whatever follows in this process; before torch 2.8 only words say so."""
+    kind = getattr(torch, "AcceleratorError", None)
+    is_known = kind is not None and isinstance(error, kind)
+    return is_known or (isinstance(error, RuntimeError) and str(error).startswith(("CUDA error", "HIP error")))
 
 
 def describe_failure(error: Exception, case: str) -> Finding:

@@ -106,6 +106,28 @@ def test_each_message_is_signed_for_its_own_site_and_shares_the_model(
         verify_message(message.content[SIGNATURE], covered, sites.authority.ca, STUDY, "r")
 
 
+def fail(messages: list[Message]) -> list[str]:
+    raise ConnectionError
+
+
+def test_a_message_that_could_not_be_sent_is_signed_anew_when_it_is_sent_again(
+    grid: AuditingGrid, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compat.identify_process(RUN, compat.SERVER_NODE_ID)
+    content = RecordDict({"config": ConfigRecord({records.RUN: "r", records.ROUND: 1})})
+    message = Message(content, dst_node_id=3, message_type="train")
+    with monkeypatch.context() as patch:
+        patch.setattr(sites, "push_messages", fail)
+        with pytest.raises(ConnectionError):
+            grid.push_messages([message])
+    assert message.content is content
+    grid.push_messages([message])
+    came = sites.sent[0].content
+    extract_signature(came, records.CONFIG)
+    covered = SignedMessage(RUN, "train", 3, digest_content(came))
+    verify_message(came[SIGNATURE], covered, sites.authority.ca, STUDY, "r")
+
+
 def test_signed_replies_are_handed_on_without_their_signature(grid: AuditingGrid) -> None:
     replies = ask(grid)
     assert all(reply.has_content() and SIGNATURE not in reply.content for reply in replies.values())

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from medfl.data.dicom.series import read_series
 from medfl.models.dicom_series import find_series
 from tests.data.dicom.phantom import AXIAL, stack, write_enhanced, write_slices
-from tests.data.dicom.writing import colour, jump, oblique, put
+from tests.data.dicom.writing import colour, headerless, jump, oblique, other_files, put
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodec:UserWarning")
 PLANES = {
@@ -63,6 +63,10 @@ def shuffled(k: int, ds: Dataset) -> None:
         (colour, stack(), "colours"),
         (put(3, SeriesInstanceUID="1.2.9"), stack(), "differs in SeriesInstanceUID"),
         (put(3, PixelSpacing=[2.0, 1.25]), stack(), "differs in PixelSpacing"),
+        (lambda k, ds: setattr(ds, "InstanceNumber", 1 + k // 2), stack(), "repeats an InstanceNumber"),
+        (put(InstanceNumber=1), stack(), "repeats an InstanceNumber"),
+        (put(3, RescaleType="MGML"), stack(), "not Hounsfield units"),
+        (put(PhotometricInterpretation="PALETTE COLOR"), stack(), "PALETTE COLOR"),
         (put(Modality="MR"), stack(), "is not CT"),
         (lambda k, ds: k or ds.__delattr__("RescaleSlope"), stack(), "the scale of grey values"),
         (lambda k, ds: ds.__delattr__("InstanceNumber"), stack(), "no InstanceNumber"),
@@ -88,3 +92,37 @@ def test_a_series_lies_in_a_folder_of_its_own(place: str, tmp_path: Path) -> Non
     write_slices(tmp_path / "images" / place)
     with pytest.raises(ValueError, match="a folder of its own"):
         find_series(str(tmp_path / "images"), "CT")
+
+
+@pytest.mark.parametrize("place", ["images/a[1]", "images[1]/a", "images/a*", "images/a?"])
+def test_a_folder_that_monai_takes_for_a_pattern_is_refused(place: str, tmp_path: Path) -> None:
+    paths = write_slices(tmp_path / place)
+    with pytest.raises(ValueError, match="takes for a pattern"):
+        find_series(str(paths[0].parent.parent), "CT")
+
+
+def test_slices_that_monai_would_pass_over_are_refused(tmp_path: Path) -> None:
+    last = write_slices(tmp_path / "images" / "a")[-1]  # without it the stack is even all the same
+    last.rename(last.with_name(f".{last.name}"))
+    with pytest.raises(ValueError, match="hidden files"):
+        find_series(str(tmp_path / "images"), "CT")
+
+
+def test_dicom_without_its_prefix_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    headerless(tmp_path / "images" / "a")
+    with pytest.raises(ValueError, match="without the prefix DICM"):
+        find_series(str(tmp_path / "images"), "CT")
+
+
+def test_a_link_to_a_folder_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    write_slices(tmp_path / "elsewhere")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="link to a folder"):
+        find_series(str(tmp_path / "images"), "CT")
+
+
+def test_other_files_beside_slices_are_told(tmp_path: Path) -> None:
+    other_files(tmp_path / "images" / "a")
+    with pytest.warns(UserWarning, match=r"2 file\(s\) in .* are no DICOM"):
+        assert len(find_series(str(tmp_path / "images"), "CT")) == 1
