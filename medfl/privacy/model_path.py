@@ -20,6 +20,7 @@ from medfl.privacy.tensor_statistics import (
     measure_change,
     measure_extent,
 )
+from medfl.runs.low_rank_arrays import FACTOR_B
 
 FIRST, STEP, PEAK, RANGE, VARIANCE = "first model", "step", "largest step", "range", "variance"
 FLAT, ONE_HOT, REPEATED, SATURATED = "constant filters", "one-hot filters", "repeated filters", "saturated units"
@@ -179,7 +180,8 @@ def _measure_step(received: Received, name: str, tensor: Tensor, usual: _UsualSt
 def _measure_shape(tensors: Mapping[str, Tensor], name: str, facts: TensorFacts) -> Iterator[Alarm]:
     tensor, before = tensors[name], facts.filters
     if before.total:
-        now, began_flat = count_filters(tensor), before.flat == before.total  # as a low-rank update, which begins at 0
+        now = count_filters(tensor)
+        began_flat = name.endswith(FACTOR_B) and before.flat == before.total  # a low-rank update begins at 0
         for what, more in (
             (FLAT, now.flat - before.flat),
             (ONE_HOT, now.one_hot - before.one_hot),

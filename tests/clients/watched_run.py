@@ -39,6 +39,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "batch-norm": {"network.norm": "batch", "personal.layers": "norm", "arms": "federated,local"},
     "local+whole": {"strategy.name": "fedper", "arms": "federated,local"},
     "low-rank": {"training.tune": "lora", "training.lora-average": "both", "arms": "federated,local"},
+    "low-rank-9": {"training.tune": "lora", "training.lora-rank": 9, "training.lora-average": "both"},  # filter rules count B
     "fine-tune": {"personal.fine-tune-steps": 3},
     "shapley": {"contribution.method": "shapley"},
     "leave-one-out": {"contribution.method": "leave-one-out", **SGD},
