@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from medfl.data.data_folder import DataFolder
 from medfl.data.findings import Finding
+from medfl.data.layouts.unused_files import say_no_images
 from medfl.errors import DataError
 from medfl.study import Study
 
@@ -23,7 +24,7 @@ def reword_error(error: DataError, data: DataFolder, study: Study) -> DataError:
     fix = _find_fix(error.code, data, study)
     if not fix:
         return error
-    what = error.what.replace(f"site {data.site.name} has no images for this study", "there is no image for the model here")
+    what = error.what.replace(say_no_images(data.site.name), "there is no image for the model here")
     return DataError(error.code, what, fix, error.case)
 
 

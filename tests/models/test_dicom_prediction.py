@@ -153,7 +153,9 @@ def test_every_series_of_a_patient_is_predicted(tmp_path: Path) -> None:
 def test_images_of_another_modality_are_refused(tmp_path: Path) -> None:
     write_slices(tmp_path / "data" / "series")
     study = make_study(dimension=3, task={"modality": "MR"})
-    with pytest.raises(DataError, match=r"DATA-EMPTY.*asks for MR; here lie 10 CT images"):
+    with pytest.raises(
+        DataError, match=r"DATA-EMPTY\] there is no image for the model here: it asks for MR; here lie 10 CT images"
+    ):
         predict(tmp_path / "data", tmp_path / "out", threshold_model(study))
 
 

@@ -121,14 +121,19 @@ def no_images_error(site: Site, study: Study, listing: Listing, index: FileIndex
     items = index.tree(site.root)
     kinds = Counter(item.modality for item in items if item.kind == "dicom" and item.modality not in NON_IMAGE_MODALITIES)
     plain = [(count, name) for name, count in kinds.most_common() if name.isalpha() and len(name) <= 16]
-    what, fix = f"site {site.name} has no images for this study.", "Check data.layout, data.index and data.where in site.toml."
+    what, fix = f"{say_no_images(site.name)}.", "Check data.layout, data.index and data.where in site.toml."
     if plain and not sort_objects(items, study.task.modality, site.data).series:
         listing_text = ", ".join(plural(count, f"{name} image") for count, name in plain)
-        what = f"site {site.name} has no images for this study: it asks for {study.task.modality}; here lie {listing_text}."
+        what = f"{say_no_images(site.name)}: it asks for {study.task.modality}; here lie {listing_text}."
         fix = "Set data.root in site.toml to the images that the study asks for, or take part in another study."
     related = [warning for warning in listing.warnings if warning.code in ("DATA-CLOSED", "DATA-LINKS", "LAYOUT-OTHERS")]
     what = " ".join([what, *(f"{warning.what[0].upper()}{warning.what[1:]}" for warning in related)])
     return DataError("DATA-EMPTY", what, related[0].fix if related else fix)
+
+
+def say_no_images(site: str) -> str:
+    """Return the beginning of the sentence that a site has no images for a study."""
+    return f"site {site} has no images for this study"
 
 
 def _count_beside_dicom(root: Path, index: FileIndex) -> Counter[str]:
