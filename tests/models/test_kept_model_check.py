@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.layers import shared_names
+from medfl.clients.networks.tuning import build_training_network
 from medfl.grids.packing import pack_content
 from medfl.messages import records
 from medfl.messages.message_proof import proof_state, read_proof
 from medfl.messages.signatures import SIGNATURE, SignedMessage, digest_content
 from medfl.models.kept_model_check import KeptModelCheck, check_kept_model
 from medfl.runs.kept_models import KeptModel, list_kept, write_kept
+from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.model_file import model_file_bytes
 from medfl.study import Study
 from medfl.testing.sites import make_study
@@ -185,3 +189,26 @@ def test_who_signed_nothing_is_told(tmp_path: Path, authority: Authority) -> Non
     assert check_kept_model(unsigned, authority.ca) == KeptModelCheck("unsigned")
     assert check_kept_model(own, authority.ca) == KeptModelCheck("own")
     assert check_kept_model(dataclasses.replace(own, sha256="0" * 64), authority.ca) == CHANGED
+
+
+@pytest.mark.parametrize(("what", "standing"), [("", "signed"), ("frozen", "changed"), ("merged", "changed")])
+def test_a_weight_of_a_model_of_a_part_that_was_tampered_with_is_found(
+    authority: Authority, tmp_path: Path, what: str, standing: str
+) -> None:
+    study = make_study(training={"tune": "lora", "lora-rank": 2}, network={"name": "unet", "channels": "4,8"})
+    names = shared_names(study, net := build_training_network(study))
+    arrays = get_arrays(net)
+    sent = {name: arrays[name] + np.float32(0.1) for name in names}
+    whole = merge_low_rank(study, {**arrays, **sent})
+    updated = f"{names[0].removesuffix('lora_B')}weight"
+    name = {"frozen": f"{updated.removesuffix('weight')}bias", "merged": updated}.get(what)
+    if name:
+        whole[name] = np.nextafter(whole[name], np.float32(np.inf))
+    content = RecordDict({records.ARRAYS: records.to_array_record(sent), records.CONFIG: ConfigRecord(CONFIG)})
+    message = SignedMessage(7, "evaluate", 2**63 + 5, digest_content(content))
+    content[SIGNATURE] = authority.signer("run-1", study.approved_hash()).sign(message)
+    proof = read_proof(proof_state(message, content, authority.ca))
+    assert proof is not None
+    receipt = KeptModel(study.name, study.approved_hash(), "run-1", "shared", 3, {}, proof.to_json())
+    model = write_kept(tmp_path / "models", study, whole, receipt, sent=sent)
+    assert check_kept_model(model, authority.ca).standing == standing
