@@ -8,6 +8,7 @@ from itertools import chain
 from flwr.app import ConfigRecord
 
 from medfl.clients import node_cache
+from medfl.clients.simulated_cases import simulated_cases
 from medfl.clients.training.seeds import derive_seed
 from medfl.clients.training.task import TrainTask
 from medfl.data.store.prepared_data import PreparedData
@@ -43,7 +44,7 @@ def pool_cases(task: TrainTask, config: ConfigRecord, simulation: Simulation | N
     names = sorted(filter(None, str(config.get(records.POOLED, "")).split(",")))
     if not names or not set(names) <= sites.keys():
         raise ExchangeError("CONFIG-TYPE", f"{records.POOLED} names no sites of the simulation.", "Name those that joined.")
-    parts = [node_cache.load_cases(task.study, sites[name]) for name in names]
+    parts = [simulated_cases(task.study, sites[name], node_cache.load_cases(task.study, sites[name])) for name in names]
     counted = [part.get_split("train") for part in parts]
     pooled = PreparedData(POOLED_ARM, tuple(chain.from_iterable(counted)), (), all(part.patient_ids for part in parts))
     seed = derive_seed(task.study.seed, POOLED_ARM, task.server_round)

@@ -17,7 +17,7 @@ from rich.table import Table
 from medfl.cli.console import output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
 from medfl.cli.sweep import parse_seeds
-from medfl.system.text import format_bytes
+from medfl.system.text import format_bytes, join_words
 
 if TYPE_CHECKING:
     from medfl.evaluation.strategy_comparison import ArmDifference, ArmSummary, Interval
@@ -40,6 +40,7 @@ def compare(
 ) -> None:
     """Compare training together with training alone and in one place, on the same patients."""
     from medfl.cli.sweep_outcome import print_plan
+    from medfl.errors import ConfigError, Problem
     from medfl.simulation.strategy_specs import REFERENCES
     from medfl.simulation.sweep_runner import plan_sweep
     from medfl.study import read_study
@@ -49,6 +50,9 @@ def compare(
     if study.split_seed is None:
         overrides["split-seed"] = study.seed  # patients stay where they are, whatever the seed
     names = [word.strip() for word in strategies.split(",") if word.strip()] or [study.strategy.name]
+    if references := sorted({"local", "pooled"}.intersection(names)):
+        what = "is in every comparison."
+        raise ConfigError([Problem("--strategies", join_words(references), what, "Name federated strategies alone.")])
     plan = plan_sweep(folder, data or [], out, [*names, REFERENCES], parse_seeds(seeds), overrides, resume)
     if dry_run:
         print_plan(plan, as_json=as_json)
@@ -96,12 +100,12 @@ def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
 def _arm_table(summaries: tuple[ArmSummary, ...], kind: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("arm", overflow="fold")
-    for heading in ("Dice" if kind == "segmentation" else "AUROC", "95 %", "seeds", "steps", "images", "sent"):
+    for heading in ("Dice" if kind == "segmentation" else "AUROC", "95 %", "seeds", "patients", "steps", "images", "sent"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in summaries:
         sent = format_bytes(each.bytes) if each.bytes else "–"
-        cells = (f"{each.score:.3f}", _interval(each.interval), str(each.seeds), str(each.steps), str(each.samples), sent)
-        table.add_row(each.title, *cells)
+        counts = map(str, (each.seeds, each.patients, each.steps, each.samples))
+        table.add_row(each.title, f"{each.score:.3f}", _interval(each.interval), *counts, sent)
     return table
 
 

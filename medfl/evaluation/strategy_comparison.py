@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +69,11 @@ class ArmRun:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """An arm over all seeds: its mean score, the 95 % interval over patients, and the work of one seed on average."""
+    """An arm over all seeds: its mean score over the patients of all arms, the 95 % interval, and the work of one seed."""
 
     title: str
     seeds: int
+    patients: int
     score: float
     interval: Interval | None
     steps: int
@@ -149,24 +151,36 @@ def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[Arm
     common = sorted(set.intersection(*(set(run.test.patients) for run in runs)))
     draws = draw_weights(common, DRAWS if len(common) > 1 else 0, by_hospital=True)  # one patient tells nothing of others
     weights = np.concatenate([np.ones((1, len(common))), draws])
-    by_title: dict[str, list[ArmRun]] = {}
+    by_title: dict[str, dict[int, ArmRun]] = {}
     for run in runs:
-        by_title.setdefault(run.title, []).append(run)
-    scores = {
-        title: np.mean([score_by_hospital(run.test, _spread(weights, common, run.test)) for run in each], axis=0)
+        by_title.setdefault(run.title, {})[run.seed] = run
+    scores = {id(run): score_by_hospital(run.test, _spread(weights, common, run.test)) for run in runs}
+    summaries = [
+        _summary(title, list(each.values()), len(common), np.mean([scores[id(run)] for run in each.values()], axis=0))
         for title, each in by_title.items()
-    }
-    summaries = [_summary(title, each, scores[title]) for title, each in by_title.items()]
-    federated = [title for title, each in by_title.items() if each[0].arm == "federated"]
-    others = [title for title in by_title if title not in federated]
-    pairs = [(title, other) for title in federated for other in others]
-    pairs += [(federated[0], other) for other in federated[1:]]
-    tests = {title: [run.test for run in each] for title, each in by_title.items()}
-    p_values = holm([paired_p_value(tests[one], tests[two], common) for one, two in pairs])
-    differences = [
-        _difference(one, two, scores[one] - scores[two], p_value) for (one, two), p_value in zip(pairs, p_values, strict=True)
     ]
-    return tuple(summaries), tuple(differences)
+    return tuple(summaries), _compare_pairs(by_title, scores, common)
+
+
+def _compare_pairs(
+    by_title: Mapping[str, Mapping[int, ArmRun]], scores: Mapping[int, Floats], common: Sequence[Patient]
+) -> tuple[ArmDifference, ...]:
+    """Compare arms on the seeds that both completed: one whose run failed in an arm counts in neither."""
+    federated = [title for title, each in by_title.items() if next(iter(each.values())).arm == "federated"]
+    others = [title for title in by_title if title not in federated]
+    compared = []
+    for one, two in [*itertools.product(federated, others), *((federated[0], other) for other in federated[1:])]:
+        seeds = sorted(by_title[one].keys() & by_title[two].keys())
+        if seeds:
+            first, second = ([by_title[title][seed] for seed in seeds] for title in (one, two))
+            difference = np.mean([scores[id(a)] - scores[id(b)] for a, b in zip(first, second, strict=True)], axis=0)
+            p_value = paired_p_value([run.test for run in first], [run.test for run in second], common)
+            compared.append((one, two, difference, p_value))
+    corrected = holm([p_value for *_, p_value in compared])
+    return tuple(
+        _difference(one, two, difference, p_value)
+        for (one, two, difference, _), p_value in zip(compared, corrected, strict=True)
+    )
 
 
 def score_by_hospital(test: PatientScores, weights: Floats) -> Floats:
@@ -205,9 +219,9 @@ def _spread(weights: Floats, common: Sequence[Patient], test: PatientScores) -> 
     return spread
 
 
-def _summary(title: str, runs: Sequence[ArmRun], scores: Floats) -> ArmSummary:
+def _summary(title: str, runs: Sequence[ArmRun], patients: int, scores: Floats) -> ArmSummary:
     steps, samples, sent = (round(math.fsum(values) / len(runs)) for values in zip(*map(_work_of, runs), strict=True))
-    return ArmSummary(title, len(runs), float(scores[0]), confidence_interval(scores[1:]), steps, samples, sent)
+    return ArmSummary(title, len(runs), patients, float(scores[0]), confidence_interval(scores[1:]), steps, samples, sent)
 
 
 def _work_of(run: ArmRun) -> tuple[int, int, int]:

@@ -173,7 +173,7 @@ def plan_sweep(
     # no early stopping in a sweep: it would give a strategy that stalls fewer steps than the others
     base = plan_simulation(study, data, out, {"strategy.patience": 0, **(overrides or {})})
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
-    if problems := [*problems, *_check_specs(base, specs)]:
+    if problems := [*problems, *_check_specs(base, specs), *_check_seeds(base.study, seeds)]:
         raise ConfigError(problems)
     earlier, present = earlier_runs(folder / RUNS_FOLDER), PresentData()
     runs = [
@@ -290,6 +290,14 @@ def _plan_run(
             with suppress(RunError):  # it cannot go on to the same numbers, so it starts anew
                 simulation = plan_resumption(done.path)
     return PlannedRun(spec, seed, simulation, finished, has_other_data=finished is None and len(same) < len(alike))
+
+
+def _check_seeds(study: Study, seeds: Sequence[int]) -> list[Problem]:
+    start = study.start
+    if not start.is_given or "new" not in (start.head, start.missing) or set(seeds) <= {study.seed}:
+        return []
+    what = "layers that the start weights lack are drawn from the seed, and the study holds the digest for one seed."
+    return [Problem("--seeds", "start", what, "Compare with the study's own seed.")]
 
 
 def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, Scalar]:

@@ -57,6 +57,39 @@ def test_models_of_two_hospitals_are_not_ranked_against_each_other() -> None:
     assert test.score(np.ones((1, 4))) == pytest.approx(0.75)
 
 
+def test_arms_are_compared_on_the_seeds_that_both_completed() -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    poor = segmented("federated", [x - 0.2 for x in dice], seed=2)
+    arms = [segmented("federated", dice, seed=1), poor, segmented("local", dice, seed=1)]
+    (federated, local), (difference,) = summarize(arms)
+    assert (federated.seeds, local.seeds) == (2, 1)
+    assert (difference.difference, difference.verdict) == (0.0, "not known")
+    assert summarize([poor, segmented("local", dice, seed=1)])[1] == ()
+
+
+def test_an_overwhelming_difference_is_told() -> None:
+    dice = np.linspace(0.5, 0.9, 2500)
+    _, (difference,) = summarize([segmented("federated", list(dice)), segmented("local", list(dice - 0.01 - dice / 100))])
+    assert difference.verdict == "higher"
+
+
+def test_one_patient_at_each_hospital_has_an_interval_and_one_patient_in_all_has_none() -> None:
+    patients = tuple((f"hospital-{k}", "pat-1") for k in range(8))
+    tests = [SegmentedPatients(patients, np.linspace(0.5, 0.9, 8)[:, None] + shift) for shift in (0.0, 0.1)]
+    arms = [ArmRun(name, "", 1, 1, 1, 0, test) for name, test in zip(("federated", "local"), tests, strict=True)]
+    summary = summarize(arms)[0][0]
+    assert summary.interval is not None
+    assert summary.interval[1] - summary.interval[0] > 0.1
+    (alone, _), (difference,) = summarize([segmented("federated", [0.9]), segmented("local", [0.5])])
+    assert (alone.interval, difference.verdict) == (None, "not known")
+
+
+def test_what_is_compared_anyway_is_no_strategy(nodule_study: Path, nodule_hospitals: Path) -> None:
+    done = CliRunner().invoke(app, ["compare", str(nodule_study), "--data", str(nodule_hospitals), "--strategies", "local"])
+    assert done.exit_code != 0
+    assert "in every comparison" in str(done.exception)
+
+
 def test_patients_that_an_arm_lacks_count_in_none() -> None:
     summaries, _ = summarize([segmented("federated", [0.5, 0.5, 0.9]), segmented("local", [0.5, 0.5])])
     assert [each.score for each in summaries] == pytest.approx([0.5, 0.5])

@@ -14,7 +14,7 @@ from medfl.clients.networks.network_builders import build_network
 from medfl.clients.training.batches import count_steps, iter_batches
 from medfl.clients.training.seeds import derive_seed
 from medfl.clients.training.task import TrainTask
-from medfl.data.store.prepared_data import PreparedData
+from medfl.data.store.prepared_data import PreparedData, select_cases
 from medfl.errors import ExchangeError, PolicyError
 from medfl.messages import records
 from medfl.study import Simulation
@@ -57,6 +57,20 @@ def test_no_patient_of_validation_or_test_trains(make_study, two_sites) -> None:
     pooled = pool(task_of(make_study(), sites["a"], data["a"])).prepared
     assert {case.split for case in pooled.cases} == {"train"}
     assert len(pooled.cases) == sum(len(each.get_split("train")) for each in data.values())
+
+
+def test_patients_that_a_start_moves_into_training_are_pooled_too(make_study, two_sites, monkeypatch) -> None:
+    sites, data = two_sites
+    seen = []
+
+    def move(study, site, prepared):
+        seen.append(site.name)
+        return select_cases(prepared, {case.name: "train" for case in prepared.cases})
+
+    monkeypatch.setattr(pooled_cases, "simulated_cases", move)
+    pooled = pool(task_of(make_study(), sites["a"], data["a"])).prepared
+    assert seen == ["a", "b"]
+    assert len(pooled.cases) == sum(len(each.cases) for each in data.values())
 
 
 def test_pooled_by_hand_comes_to_the_same_model(make_study, two_sites) -> None:
