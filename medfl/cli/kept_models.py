@@ -26,9 +26,10 @@ _STANDINGS = {
     "own": "made here",
     "unsigned": "signed by nobody: put there by somebody else",
     "changed": "changed since, or of unknown origin",
+    "other-rest": "the rest of the network was changed since, or is drawn otherwise by the software that is installed now",
     "not-kept": "not kept: the disk was full, or the site was stopped",
 }
-_BAD = ("changed", "not-kept", "unsigned", "other-authority")
+_BAD = ("changed", "other-rest", "not-kept", "unsigned", "other-authority")
 
 
 def models(

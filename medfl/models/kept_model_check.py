@@ -19,7 +19,7 @@ from medfl.runs.kept_models import KeptModel
 from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.model_file import ModelFile, read_model_file
 
-Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "not-kept"]
+Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "other-rest", "not-kept"]
 
 _AUTHORITY = " authority"  # how the name of a federation's authority ends: medfl.deploy.ca
 
@@ -30,9 +30,10 @@ class KeptModelCheck:
 
     Parameters
     ----------
-    standing : {"signed", "other-authority", "own", "unsigned", "changed", "not-kept"}
+    standing : {"signed", "other-authority", "own", "unsigned", "changed", "other-rest", "not-kept"}
         Signed by the server of the site's federation; by that of one whose authority is no longer the site's; the site's own
-        model, which no server signed; sent without a signature; changed since, or of unknown origin; there is a receipt alone.
+        model, which no server signed; sent without a signature; changed since, or of unknown origin; signed as a part, in a
+        network that differs from what this software makes of it; there is a receipt alone.
     federation : str
         Name of the federation, where a server signed it.
     """
@@ -76,8 +77,10 @@ def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None) -> 
     if not is_chosen or settings.get(MODEL_ROUND) != file.about.get("round") or model.round != file.about.get("round"):
         return KeptModelCheck("changed")
     came = file.arrays if file.sent is None else file.sent
-    if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(came)) or not _holds_what_came(file):
+    if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(came)):
         return KeptModelCheck("changed")
+    if not _holds_what_came(file):
+        return KeptModelCheck("changed" if file.sent is None else "other-rest")
     return KeptModelCheck("signed" if proof.authority == authority else "other-authority", _federation(proof.authority))
 
 

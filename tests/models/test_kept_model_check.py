@@ -191,7 +191,7 @@ def test_who_signed_nothing_is_told(tmp_path: Path, authority: Authority) -> Non
     assert check_kept_model(dataclasses.replace(own, sha256="0" * 64), authority.ca) == CHANGED
 
 
-@pytest.mark.parametrize(("what", "standing"), [("", "signed"), ("frozen", "changed"), ("merged", "changed")])
+@pytest.mark.parametrize(("what", "standing"), [("", "signed"), ("frozen", "other-rest"), ("merged", "other-rest")])
 def test_a_weight_of_a_model_of_a_part_that_was_tampered_with_is_found(
     authority: Authority, tmp_path: Path, what: str, standing: str
 ) -> None:
