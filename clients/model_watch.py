@@ -173,13 +173,17 @@ def _count_rounds(study: Study, item: Item, reference: int, rate: float) -> floa
 def _expect_pace(study: Study, item: Item, notes: PathNotes) -> Pace:
     """Return the pace of a study at a question, at the learning rate of the hospital's own rounds, or at that of now."""
     now = round_rate(study, item.round)
-    rounds = study.rounds if item.kind == "test" else _rounds_of(item)
-    return expect_pace(study, item.arm, notes.steps, rounds, min(now, notes.rate or now))
+    return expect_pace(study, item.arm, notes.steps, _rounds_trained(study, item), min(now, notes.rate or now))
 
 
 def _rounds_of(item: Item) -> int:
     """Return how many rounds of training the model of a question has seen."""
     return item.round - 1 if item.kind == "train" else item.round
+
+
+def _rounds_trained(study: Study, item: Item) -> int:
+    """Return the same, where a test is of the last round: it has no number of its own."""
+    return study.rounds if item.kind == "test" else _rounds_of(item)
 
 
 def _keep(
@@ -235,7 +239,8 @@ def _keep_first(study: Study, item: Item, folder: Path, model: Tensors) -> None:
             "[%s] the first model of the study did not come here, so the next ones are compared with this.", MODEL_PATH
         )
     with _survive_disk():
-        path_store.save_model(stored, model, _rounds_of(item))
+        rounds = 0 if is_verified else max(1, _rounds_trained(study, item))  # 0 marks the verified one
+        path_store.save_model(stored, model, rounds)
     _find_first_model.cache_clear()
 
 

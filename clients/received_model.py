@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
 from flwr.app import ArrayRecord, RecordDict
 
 from medfl.clients import node_cache
 from medfl.clients.networks import layers
-from medfl.clients.networks.arrays import check_finite
+from medfl.clients.networks.arrays import check_finite, get_arrays
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.networks.tensors import trainable
 from medfl.clients.received_extras import check_configuration, check_extras
 from medfl.errors import ExchangeError
@@ -71,9 +73,18 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
 def _check_start(arrays: Tensors, item: Item, study: Study) -> None:
     """Hold the first model against the digest in the study, which needs neither the file of the weights nor any data."""
     local = layers.local_names(study, node_cache.get_network(study)) if item.arm == "local" else ()
-    if digest_arrays({name: array for name, array in arrays.items() if name not in local}) != study.start.arrays:
+    is_named = digest_arrays({name: array for name, array in arrays.items() if name not in local}) == study.start.arrays
+    if not is_named or not _is_seeded(arrays, local, study):
         what = "the first model is not the one that the study names in start.arrays."
         raise ExchangeError("START-OTHER", what, "Ask who runs the server which weights the study began with.")
+
+
+def _is_seeded(arrays: Tensors, names: Collection[str], study: Study) -> bool:
+    """Return whether tensors that the digest leaves out, since they stay at hospitals, are those of the seed, bit by bit."""
+    if not names:
+        return True
+    seeded = get_arrays(build_network(study))
+    return all(arrays[name].tobytes() == seeded[name].tobytes() for name in names)
 
 
 @lru_cache(maxsize=8)

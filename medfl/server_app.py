@@ -19,7 +19,7 @@ from medfl.grids.packing import PackingGrid
 from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
-from medfl.messages.run_signing import read_run_signer
+from medfl.messages.run_signing import find_submitted, read_run_signer
 from medfl.runs.run_folder import Run, runs_root
 from medfl.server.checkpoints import save_bases
 from medfl.server.federation import record_waiting
@@ -45,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
     with run.lock(), _record_end(run) as end:
         past = run.history.read() if server.resume else []
         run.history.append(run.resume_event() if server.resume else run.start_event())
-        models = _initial_models(study, context, server.start)
+        models = _initial_models(study, context, run.path.name, server.start)
         initial = models[records.INITIAL]
         layout = _hash_model(models)
         save_bases(run, models)
@@ -95,9 +95,10 @@ def _hash_model(models: Mapping[str, ArrayRecord]) -> str:
     return records.model_hash(shared, {name: tensor for name, tensor in base.items() if name not in shared})
 
 
-def _initial_models(study: Study, context: Context, start: str) -> Mapping[str, ArrayRecord]:
+def _initial_models(study: Study, context: Context, run: str, start: str) -> Mapping[str, ArrayRecord]:
     if records.INITIAL in context.state.array_records:
         return context.state.array_records
     from medfl.clients.initial_model import build_initial_models  # brings torch and MONAI, needed here for nothing else
 
-    return build_initial_models(study, start)
+    submitted = find_submitted(run, start) if start else None
+    return build_initial_models(study, str(submitted or start))

@@ -127,7 +127,7 @@ def _norm_layer(norm: tables.Norm, old: nn.Module) -> nn.Module | None:
     return (_INSTANCE if norm == "instance" else _BATCH)[axes](channels, affine=True)
 
 
-class _FrozenBatchNorm(nn.modules.batchnorm._BatchNorm):
+class FrozenBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm that stays in evaluation mode; its state dict is that of PyTorch's."""
 
     def train(self, mode: bool = True) -> Self:
@@ -135,15 +135,15 @@ class _FrozenBatchNorm(nn.modules.batchnorm._BatchNorm):
         return super().train(False)
 
 
-class _FrozenBatchNorm1d(_FrozenBatchNorm, nn.BatchNorm1d):
+class _FrozenBatchNorm1d(FrozenBatchNorm, nn.BatchNorm1d):
     """For images with one axis."""
 
 
-class _FrozenBatchNorm2d(_FrozenBatchNorm, nn.BatchNorm2d):
+class _FrozenBatchNorm2d(FrozenBatchNorm, nn.BatchNorm2d):
     """For images with two axes."""
 
 
-class _FrozenBatchNorm3d(_FrozenBatchNorm, nn.BatchNorm3d):
+class _FrozenBatchNorm3d(FrozenBatchNorm, nn.BatchNorm3d):
     """For images with three axes."""
 
 

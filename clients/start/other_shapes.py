@@ -83,6 +83,8 @@ def _shapes(study: Study) -> dict[str, torch.Size]:
 
 def _growing(usual: Mapping[str, torch.Size], more: Mapping[str, torch.Size]) -> dict[str, int]:
     axes = {
-        name: [k for k, (a, b) in enumerate(zip(shape, more[name], strict=True)) if a != b] for name, shape in usual.items()
+        name: [k for k, (a, b) in enumerate(zip(shape, more[name], strict=True)) if a != b]
+        for name, shape in usual.items()
+        if name in more  # a layer may stand only between unlike numbers of channels
     }
     return {name: found[0] for name, found in axes.items() if found}

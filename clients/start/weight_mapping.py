@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, first_names, get_arrays
 from medfl.clients.networks.layers import local_names
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.network_builders import FrozenBatchNorm, build_network
 from medfl.clients.start.other_shapes import Variants, find_variants, fit_channels
 from medfl.clients.start.weight_names import Naming, choose_naming
 from medfl.clients.start.weights_file import Weights
@@ -30,6 +30,7 @@ WORDS: Mapping[How, str] = {
     "new": "made new from the seed",
 }
 _STATISTICS, _COUNTER = "running_mean", "num_batches_tracked"
+_FROZEN_STATISTICS = (_STATISTICS, "running_var")
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
@@ -122,6 +123,7 @@ class _Mapper:
             arrays[name] = seeded[name] if value is None else value
             source = self._sources.get(name, "") if value is not None else ""
             table.append(MappedTensor(name, how, source, tuple(tensor.shape)))
+        self._check_frozen({row.name for row in table if row.source})
         self._check_missing([row.name for row in table if row.how == "new" and row.name not in anew])
         used_names = {row.name for row in table if row.source}
         used = {source for alias, source in self._naming.to_file.items() if self._aliases.get(alias, "") in used_names}
@@ -228,6 +230,14 @@ class _Mapper:
             return True
         rest = {f"{layer}.weight", f"{layer}.bias", f"{layer}.{_STATISTICS}"}
         return isinstance(self._modules.get(layer), _INSTANCE) and not rest & self._naming.to_file.keys()
+
+    def _check_frozen(self, taken: Collection[str]) -> None:
+        """Refuse frozen batch norm without the file's statistics: it would stay for ever what it is before any training."""
+        for alias, name in self._aliases.items():
+            layer, _, last = alias.rpartition(".")
+            if last in _FROZEN_STATISTICS and isinstance(self._modules[layer], FrozenBatchNorm) and name not in taken:
+                what = f"{name!r} of a frozen batch norm would not come from the file, and training could not change it."
+                raise _misfit(what, "Take weights that have all batch norm of the study's network, its head included.")
 
     def _check_missing(self, names: list[str]) -> None:
         if names and self._start.missing == "refuse":

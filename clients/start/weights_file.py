@@ -20,6 +20,7 @@ from medfl.study import Study
 
 # names under which training programs keep the state dict of a network beside other things, the most telling first
 _WRAPPERS = ("state_dict", "model_state_dict", "network_weights", "model_state", "model", "network", "net", "module", "weights")
+_LEVELS = 4  # of wrappers within one another; a file may hold one that holds itself
 _DAMAGED = ("it is damaged or not whole.", "Copy or download it again.")
 _CODE = (
     "it holds more than weights, and opening it could run what is in it, so it was not opened.",
@@ -102,7 +103,9 @@ def _read_pickle(path: Path) -> object:
 
 
 def _find_state_dict(content: Any) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
+    for _ in range(_LEVELS):
+        if not isinstance(content, Mapping):
+            break
         inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
         if inner is None:
             return {str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)}

@@ -17,7 +17,7 @@ from medfl.deploy.site_registry import list_enrolled
 from medfl.deploy.superlink import CONNECTION, run_flwr, run_flwr_text
 from medfl.errors import DeployError, RunError
 from medfl.runs.history import Event, read_history, start_indices
-from medfl.runs.model_library import find_start_file
+from medfl.runs.model_library import find_start_file, hash_file
 from medfl.runs.run_folder import STUDY_JSON, is_locked, new_run_name, run_status
 from medfl.study import Study, read_app, read_recorded_study
 from medfl.study.study_file import Scalar, study_folder
@@ -190,8 +190,13 @@ def read_log(folder: FederationFolder, run: SubmittedRun) -> str:
 def _copy_start(study: Study, folder: Path, submitted: Path) -> None:
     """Keep the file of the start weights with the run, which may be resumed when the study's folder has changed."""
     path = find_start_file(study.start, folder)
+    copy = submitted / f"{_START}{path.suffix}"
     with translate_disk_errors("the folder of the submitted run", "give the same command again"):
-        shutil.copyfile(path, submitted / f"{_START}{path.suffix}")
+        shutil.copyfile(path, copy)
+    if hash_file(copy) != study.start.sha256:
+        copy.unlink()
+        what = "the file of the start weights is not the one that the study names: its SHA-256 is another one."
+        raise RunError("START-HASH", what, "Get the right file, or name this one: medfl study start STUDY MODEL")
 
 
 def _start(folder: FederationFolder, name: str, study: Study, names: list[str], *, resume: bool, earlier: int) -> SubmittedRun:
@@ -200,7 +205,7 @@ def _start(folder: FederationFolder, name: str, study: Study, names: list[str], 
     before = record.read_bytes() if record.exists() else b""
     make_run_key(folder, submitted, name, study.approved_hash(), names)  # first: without one, the record stays as it was
     write_file(record, json.dumps({"run-id": "", "earlier": earlier}).encode())  # so that it is found if this process dies now
-    start = next((str(path.resolve()) for path in submitted.glob(f"{_START}.*")), "")
+    start = next((path.name for path in submitted.glob(f"{_START}.*")), "")
     server_keys = {"server.run": name, "server.resume": resume, "server.enrolled": ",".join(names), "server.start": start}
     overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in server_keys.items())
     try:

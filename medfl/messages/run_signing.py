@@ -19,8 +19,8 @@ def read_run_signer(run: str) -> RunSigner | None:
 
     Hospitals refuse the messages then.
     """
-    submitted = os.environ.get(SUBMITTED_VARIABLE)
-    if not submitted or not (path := Path(submitted) / run / KEY_FILE).is_file():
+    path = find_submitted(run, KEY_FILE)
+    if path is None:
         return None
     content = json.loads(path.read_bytes())
     return RunSigner(
@@ -30,3 +30,10 @@ def read_run_signer(run: str) -> RunSigner | None:
         certificate=content["certificate"].encode(),
         sites=content["sites"],
     )
+
+
+def find_submitted(run: str, name: str) -> Path | None:
+    """Return a file of a submitted run; None without one, or in a process that no federation's server started."""
+    submitted = os.environ.get(SUBMITTED_VARIABLE)
+    path = Path(submitted, run, name) if submitted else None
+    return path if path and path.is_file() else None

@@ -19,7 +19,7 @@ class Server(Section):
     out: str = ""  # absolute folder for runs; empty: MEDFL_RUNS, else a folder of the user's home
     run: str = ""  # name of the run's folder; empty: made of the time and a random part
     resume: bool = False  # continue the run of that name
-    start: str = ""  # absolute path of the file of start weights; empty: it is looked for in the library of models
+    start: str = ""  # file of start weights: its name beside a submitted run, or else its path; empty: one of the library
     enrolled: Strings = ()  # names of the hospitals of the federation; a run reports which of them are missing
 
 

@@ -42,7 +42,7 @@ class Start(Section):
 
     file: Annotated[str, AfterValidator(_check_inside)] = ""
     sha256: Digest = ""  # of the file
-    arrays: Digest = ""  # of the first model, `medfl.messages.digests.digest_arrays`: by it a hospital without file knows it
+    arrays: Digest = ""  # of the first model, by `medfl.messages.array_digest`: by it a hospital without file knows it
     name: Line = ""
     source: Line = ""
     licence: Line = ""

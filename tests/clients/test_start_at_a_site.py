@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, MessageType
+from flwr.app import ArrayRecord, ConfigRecord, MessageType, RecordDict
 
 from medfl.api.start_weights import fit_start, write_start
-from medfl.clients.initial_model import build_initial_model
+from medfl.clients import model_watch
+from medfl.clients.initial_model import build_initial_model, build_initial_models
+from medfl.clients.networks.arrays import get_arrays
+from medfl.clients.networks.layers import local_names
 from medfl.clients.networks.network_builders import build_network
+from medfl.clients.received_model import check_received
 from medfl.clients.simulated_cases import simulated_cases
+from medfl.clients.start.start_model import map_start
 from medfl.data.cases import Case, Split
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
-from medfl.errors import PolicyError, RunError
+from medfl.errors import ExchangeError, PolicyError, RunError
 from medfl.messages import records
 from medfl.privacy.outbox import list_outgoing
-from medfl.site import Site
+from medfl.privacy.questions import Item, Kind
+from medfl.site import Policy, Site
 from medfl.study import read_study
-from medfl.testing.sites import make_study
-from tests.clients.real_node import Node
+from medfl.testing.sites import make_site, make_study
+from tests.clients.real_node import PLAIN, Node
 
 TRAIN = MessageType.TRAIN
 
@@ -68,6 +75,39 @@ def test_the_watch_compares_with_the_first_model_that_came(node: Node) -> None:
     assert not [entry for entry in list_outgoing(budget, "run-1") if entry.state == "alarm"]
     node.ask(TRAIN, model=moved(node.model, 50.0), server_round=2, exchange="x2")
     assert [entry for entry in list_outgoing(budget, "run-1") if entry.state == "alarm"]
+
+
+@pytest.mark.parametrize("kind", ["test", "validation"])
+def test_a_model_that_came_before_the_first_is_not_taken_for_it(kind: Kind, tmp_path: Path) -> None:
+    study = make_study(start={"file": "m.pt", "sha256": "1" * 64, "arrays": "2" * 64})
+    site = make_site().model_copy(update={"folder": tmp_path})
+    first = get_arrays(build_network(study))
+    planted = {name: (array + 5).astype(array.dtype) for name, array in first.items()}
+    model_watch.watch(study, site, "run-1", Item("federated", kind), {records.ARRAYS: planted})
+    model_watch.watch(study, site, "run-2", Item("federated", "train", 1), {records.ARRAYS: first})
+    assert not model_watch.watch(study, site, "run-3", Item("federated", "train", 1), {records.ARRAYS: first})
+    assert model_watch.watch(study, site, "run-4", Item("federated", "train", 1), {records.ARRAYS: planted})
+
+
+def test_layers_that_stay_here_come_from_the_seed_in_the_first_whole_model(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {"personal": {"layers": "head"}, "arms": "federated,local"}
+    start = {"file": "w.pt", "sha256": "1" * 64, "arrays": "2" * 64, "head": "new"}
+    torch.save(build_network(make_study()).state_dict(), tmp_path / "w.pt")
+    _, told = map_start(make_study(**tables, start=start), tmp_path / "w.pt")
+    study = make_study(**tables, start=start | told)
+    model = records.from_array_record(build_initial_models(study, str(tmp_path / "w.pt"))[records.INITIAL_FULL])
+    (name, *_) = local_names(study, build_network(study))
+
+    config: dict[str, Any] = {**PLAIN}
+
+    def check() -> None:
+        content = RecordDict({records.ARRAYS: records.to_array_record(model), records.CONFIG: ConfigRecord(config)})
+        check_received(content, Item("local", "train", 1), study, Policy())
+
+    check()
+    model[name] = np.nextafter(model[name], np.float32(9))
+    with pytest.raises(ExchangeError, match="START-OTHER"):
+        check()
 
 
 def test_a_server_without_the_file_says_so(started: Path) -> None:

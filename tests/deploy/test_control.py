@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from medfl.api.start_weights import fit_start, write_start
+from medfl.clients.networks.network_builders import build_network
 from medfl.deploy import control
 from medfl.deploy.federation_folder import FederationFolder
 from medfl.deploy.identity import make_key, read_request, write_request
 from medfl.deploy.site_registry import enrol
 from medfl.errors import ConfigError, DeployError, RunError
+from medfl.messages.run_signing import SUBMITTED_VARIABLE, find_submitted
 from medfl.runs.run_folder import Run
 from medfl.study import Server, StudyApp, read_study
 from tests.deploy.local_server import make_federation
@@ -278,3 +282,35 @@ def test_a_run_that_died_before_its_study_was_written_starts_again(
     flower.status = "finished:failed"
     control.resume(federation, first.name)
     assert "server.resume=false" in flower.commands_of("run")[-1]
+
+
+@pytest.fixture
+def started_study(nodule_study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the folder of a study that begins with weights beside it."""
+    monkeypatch.setenv("MEDFL_MODELS", str(tmp_path / "library"))
+    torch.save(build_network(read_study(nodule_study)).state_dict(), nodule_study / "w.pt")
+    write_start(nodule_study, fit_start(nodule_study, "w.pt", {}))
+    return nodule_study
+
+
+def test_hospitals_do_not_learn_where_the_start_weights_lie(
+    federation: FederationFolder, started_study: Path, flower: FakeFlower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = control.submit(federation, started_study, {})
+    (command,) = flower.commands_of("run")
+    assert 'server.start="start.pt"' in command
+    monkeypatch.setenv(SUBMITTED_VARIABLE, str(federation.submitted))
+    path = find_submitted(submitted.name, "start.pt")
+    assert path is not None
+    assert path.read_bytes() == (started_study / "w.pt").read_bytes()
+
+
+def test_other_start_weights_than_the_study_names_are_not_submitted(
+    federation: FederationFolder, started_study: Path, flower: FakeFlower
+) -> None:
+    with (started_study / "w.pt").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(RunError, match="START-HASH"):
+        control.submit(federation, started_study, {})
+    assert not flower.commands_of("run")
+    assert not list(federation.submitted.rglob("start.*"))

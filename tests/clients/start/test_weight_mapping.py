@@ -188,6 +188,13 @@ def test_batch_norm_is_never_replaced_silently() -> None:
     assert 'Write norm = "batch-frozen"' in refusal(study, state)
 
 
+@pytest.mark.parametrize(("norm", "classes"), [("instance", "a,b"), ("batch", "a,b,c")])
+def test_frozen_batch_norm_always_comes_from_the_file(norm: str, classes: str) -> None:
+    state = dict(nets.UNet(**UNET, norm=norm).state_dict())
+    study = study_of("segmentation", CASES["unet, batch norm"][2], classes=classes, head="new", missing="new")
+    assert "of a frozen batch norm would not come from the file" in refusal(study, state)
+
+
 def test_values_that_are_no_numbers_are_refused(trained: nn.Module) -> None:
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     next(iter(state.values()))[:] = torch.nan

@@ -81,3 +81,10 @@ def test_a_truncated_file_is_damaged(suffix: str, tmp_path: Path) -> None:
 def test_a_file_without_tensors_holds_no_state_dict(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "model.pt")
     assert "it holds no state dict" in refusal(tmp_path / "model.pt")
+
+
+def test_a_wrapper_that_holds_itself_holds_no_state_dict(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["state_dict"] = content
+    torch.save(content, tmp_path / "model.pt")
+    assert "it holds no state dict" in refusal(tmp_path / "model.pt")
