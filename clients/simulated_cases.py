@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from medfl.data.cases import Split
 from medfl.data.store.cache_key import site_root
 from medfl.data.store.prepared_data import PreparedData, select_cases
+from medfl.errors import PolicyError
 from medfl.privacy.earlier_training import keep_apart
 from medfl.privacy.patient_sets import Splits, case_of, patients_of, write_member
 from medfl.site import Site
@@ -15,6 +17,7 @@ from medfl.study import Study
 from medfl.system.files import read_json, write_file
 
 _FOLDER = "trained"
+_log = logging.getLogger("medfl.site")
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -33,13 +36,16 @@ def simulated_cases(study: Study, site: Site, prepared: PreparedData) -> Prepare
     Raises
     ------
     PolicyError
-        ``START-PATIENTS`` as in `medfl.privacy.earlier_training.keep_apart`.
+        ``START-PATIENTS`` as in `medfl.privacy.earlier_training.keep_apart`, and when the record is damaged.
     """
     present: Splits = {
         name: frozenset(write_member(case.patient, case.name) for case in prepared.get_split(name)) for name in _SPLITS
     }
     folder = site_root(site) / _FOLDER
     trained = frozenset().union(*(_read(folder, study_hash) for study_hash in study.start.studies))
+    if study.start.studies and not trained:
+        what = "there is no record here of whom the start was trained on: if this site took part, nobody is kept apart."
+        _log.warning("[START-PATIENTS] %s", what)
     splits = keep_apart(study, present, trained)
     _note(folder, study.approved_hash(), patients_of(splits["train"]))
     if splits is present:
@@ -53,7 +59,11 @@ def _path(folder: Path, study_hash: str) -> Path:
 
 
 def _read(folder: Path, study_hash: str) -> frozenset[str]:
-    found = (read_json(_path(folder, study_hash)) or {}).get("patients", [])
+    path = _path(folder, study_hash)
+    found = (read_json(path) or {}).get("patients") if path.exists() else []
+    if not isinstance(found, list):
+        what = f"the record of whom the study {study_hash[:16]} trained on is damaged."
+        raise PolicyError("START-PATIENTS", what, "Delete the prepared data of this site, and run the earlier study again.")
     return frozenset(map(str, found))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _TABLE = "tool.flwr.app.config.start"
 _RULES = ("channels", "head", "missing", "patients")  # of a study, whichever model it begins with
+_WORDS = ("name", "source", "licence")  # of one file
 _UNKNOWN = "0" * 64  # in place of digests that are not known yet
 
 
@@ -73,6 +74,8 @@ def fit_start(folder: Path, model: str, keys: Mapping[str, str]) -> StudyStart:
     from medfl.clients.start.start_model import map_start  # brings torch and MONAI, which take seconds to import
 
     mapped, told = map_start(study, path)
+    if told["sha256"] != before.get("sha256"):  # another file at the same path: what was said of the old one is not of this
+        wanted |= {key: keys.get(key, "") or own.get(key, "") for key in _WORDS}
     return StudyStart({key: value for key, value in (wanted | told).items() if value}, mapped)
 
 
@@ -116,13 +119,14 @@ def describe_start(study: Study, folder: Path) -> list[str]:
         return []
     licence = f", licence {start.licence}" if start.licence else ""
     named = f"starts from {start.name or start.file}{licence}, SHA-256 {start.sha256[:16]}"
+    said = [named] if start.studies else [named, "it is not known who trained this: nobody is kept apart"]
     try:
         path = find_start_file(start, folder)
     except RunError:
-        return [named, "its weights are not on this machine; the first model is known by its digest all the same"]
+        return [*said, "its weights are not on this machine; the first model is known by its digest all the same"]
     from medfl.clients.start.start_model import load_start
 
-    return [named, *(f"  {sentence}" for sentence in load_start(study, path).sentences())]
+    return [*said, *(f"  {sentence}" for sentence in load_start(study, path).sentences())]
 
 
 def _find_model(file: StudyFile, model: str) -> tuple[Path, dict[str, str]]:

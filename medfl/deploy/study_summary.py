@@ -105,6 +105,8 @@ def _describe_start(study: Study) -> Iterator[SummaryLine]:
     if start.studies:
         then = "moved into your training patients" if start.patients == "move" else "found, and your site then takes no part"
         yield "", f"earlier studies trained it; test patients whom these trained on here are {then}"
+    else:
+        yield "", "it is not known who trained this: nobody is kept apart, and it may have been trained on your test patients"
     if study.network.norm == "batch-frozen":
         yield "", "its batch norm stays as it is: statistics and affine parameters are not trained"
 

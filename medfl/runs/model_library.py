@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medfl.errors import RunError
+from medfl.runs.model_file import describes_study
 from medfl.study.start import Start
 from medfl.system.files import read_json, temporary_folder, temporary_path, translate_disk_errors
 
@@ -116,14 +117,14 @@ def find_weights(path: Path) -> Path:
     if path.is_dir():
         for name in _IN_FOLDERS:
             if (path / name).is_file():
-                return path / name
+                return _check_origin(path / name)
         what = "the folder is neither that of a run with a best model, nor of an export, nor a bundle of MONAI."
         raise _unusable(what, f"Name one that has {', '.join(_IN_FOLDERS[:-1])} or {_IN_FOLDERS[-1]}.")
     if not path.is_file():
         raise _unusable("there is no such file.", f"Name a file, or a model of the library. {_LIST}")
     if path.suffix not in SUFFIXES:
         raise _unusable(f"weights are not read from a file that ends with {path.suffix!r}.", f"Allowed: {', '.join(SUFFIXES)}.")
-    return path
+    return _check_origin(path)
 
 
 def find_start_file(start: Start, folder: Path | None = None, given: str = "") -> Path:
@@ -167,6 +168,15 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unusable(f"the file cannot be read: {error.strerror or type(error).__name__}.", "Copy it again.") from None
+
+
+def _check_origin(path: Path) -> Path:
+    """Refuse a file of an export of medfl that does not say which studies trained it, where one beside it does."""
+    beside = path.with_suffix(".safetensors")
+    if beside != path and describes_study(beside):
+        what = f"it does not say whom it was trained on, and {beside.name} beside it does."
+        raise _unusable(what, f"Take {beside.name}, so that nobody is tested whom it was trained on.")
+    return path
 
 
 def _read_models() -> Iterator[LibraryModel]:

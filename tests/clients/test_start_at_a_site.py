@@ -10,7 +10,7 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MessageType, RecordDict
 
-from medfl.api.start_weights import fit_start, write_start
+from medfl.api.start_weights import describe_start, fit_start, write_start
 from medfl.clients import model_watch
 from medfl.clients.initial_model import build_initial_model, build_initial_models
 from medfl.clients.networks.arrays import get_arrays
@@ -20,11 +20,14 @@ from medfl.clients.received_model import check_received
 from medfl.clients.simulated_cases import simulated_cases
 from medfl.clients.start.start_model import map_start
 from medfl.data.cases import Case, Split
+from medfl.data.store.cache_key import site_root
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
 from medfl.errors import ExchangeError, PolicyError, RunError
 from medfl.messages import records
 from medfl.privacy.outbox import list_outgoing
 from medfl.privacy.questions import Item, Kind
+from medfl.runs.model_file import model_file_bytes
+from medfl.runs.model_library import find_weights
 from medfl.site import Policy, Site
 from medfl.study import read_study
 from medfl.testing.sites import make_site, make_study
@@ -132,3 +135,37 @@ def test_a_simulated_hospital_remembers_whom_a_study_trained_on() -> None:
         simulated_cases(refusing, site, now)
     assert [case.split for case in simulated_cases(moving, site, now).cases] == ["train", "test", "train"]
     assert simulated_cases(refusing, Site(name="south"), now) is now
+
+
+def test_a_simulated_hospital_without_a_record_warns_and_a_damaged_record_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    site, first = Site(name="north"), make_study()
+    begun = make_study(start={"file": "m.pt", "sha256": "1" * 64, "arrays": "2" * 64, "studies": first.approved_hash()})
+    now = prepared("train", "test")
+    assert simulated_cases(begun, site, now) is now
+    assert "there is no record here of whom the start was trained on" in caplog.text
+    simulated_cases(first, site, now)
+    (record,) = (site_root(site) / "trained").glob(f"{first.approved_hash()[:16]}.json")
+    record.write_bytes(record.read_bytes()[:-5])
+    with pytest.raises(PolicyError, match=r"START-PATIENTS.*damaged"):
+        simulated_cases(begun, site, now)
+
+
+def test_another_file_at_the_same_path_loses_name_source_and_licence(started: Path) -> None:
+    words = {"name": "chest", "source": "there", "licence": "CC0-1.0"}
+    write_start(started, fit_start(started, "w.pt", words))
+    assert "it is not known who trained this: nobody is kept apart" in describe_start(read_study(started), started)
+    assert fit_start(started, "w.pt", {}).keys.items() >= words.items()
+    torch.save({name: tensor + 1 for name, tensor in torch.load(started / "w.pt").items()}, started / "w.pt")
+    assert not fit_start(started, "w.pt", {}).keys.keys() & words.keys()
+    assert fit_start(started, "w.pt", {"licence": "MIT"}).keys["licence"] == "MIT"
+
+
+def test_an_export_is_taken_by_the_file_that_says_who_trained_it(tmp_path: Path) -> None:
+    study = make_study()
+    net = build_network(study)
+    about = {"arm": "federated", "site": "", "round": 1}
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    assert find_weights(tmp_path / "model.pt") == tmp_path / "model.pt"
+    (tmp_path / "model.safetensors").write_bytes(model_file_bytes(study, get_arrays(net), about))
+    with pytest.raises(RunError, match=r"Take model\.safetensors, so that nobody is tested"):
+        find_weights(tmp_path / "model.pt")

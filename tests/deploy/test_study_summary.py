@@ -34,6 +34,7 @@ def text_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None)
         ({}, "when all hospitals that are asked answer; the study does not say how many"),
         ({"strategy.sites": 3}, "a round counts with 3 or more hospitals"),
         ({"strategy.quorum": 1}, "even when yours is the only hospital"),
+        ({"start.file": "m.pt", "start.sha256": "1" * 64, "start.arrays": "2" * 64}, "nobody is kept apart"),
         ({"rounds": 1, "training.local-epochs": 1}, "1 round; in each, your machine trains 1 epoch on"),
     ],
 )
