@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medfl.clients.networks.arrays import get_arrays, load_arrays
 from medfl.clients.networks.network_builders import build_network
+from medfl.clients.start.other_shapes import find_variants
 from medfl.clients.start.start_model import load_start, map_start
 from medfl.clients.start.weight_mapping import MappedWeights, map_weights
 from medfl.clients.start.weights_file import Weights
@@ -233,3 +234,8 @@ def test_a_model_of_medfl_is_the_start_to_the_bit_and_tells_its_network(tmp_path
         map_start(make_study(network={"norm": "group"}, start=START), path)
     with pytest.raises(MedflError, match="a model of the classes background, organ"):
         map_start(make_study(task={"classes": "background,liver"}, start=START), path)
+
+
+def test_a_layer_between_unlike_numbers_of_channels_may_vanish_with_one_more() -> None:
+    study = study_of("segmentation", {"name": "swin-unetr", "features": 12}, channels=",".join(f"c{k}" for k in range(11)))
+    assert "swinViT.patch_embed.proj.weight" in find_variants(study).inputs
