@@ -17,12 +17,11 @@ from medfl.data.dicom.seg import read_seg, read_seg_2d
 from medfl.data.dicom.source_headers import read_first_header, read_source_headers
 from medfl.data.findings import Finding
 from medfl.data.image_files import read_mask_picture
-from medfl.data.layouts.own_predictions import predicted_label_error
 from medfl.data.mask_alignment import Values, resample_mask
 from medfl.data.mask_values import count_values, map_values
 from medfl.data.nifti import read_nifti_mask, read_nifti_picture_mask
 from medfl.data.pictures.placing import place_mask
-from medfl.data.prediction_marks import is_unchanged_prediction
+from medfl.data.prediction_marks import is_unchanged_picture, predicted_label_error
 from medfl.data.spelling import is_blank, parse_whole_number
 from medfl.data.volume import Volume
 from medfl.errors import DataError
@@ -73,7 +72,7 @@ def read_label(
         ``LBL-EMPTY``, ``LBL-FORMAT``, ``LBL-PREDICTED``; ``LBL-*`` from `medfl.data.classes`, `medfl.data.mask_values`,
         `medfl.data.mask_alignment` and the readers of DICOM; the codes of the other readers.
     """
-    if not site.data.allow_predictions and source.kind != "dicom" and any(map(is_unchanged_prediction, source.paths)):
+    if not site.data.allow_predictions and source.kind == "image" and any(map(is_unchanged_picture, source.paths)):
         raise predicted_label_error()
     try:
         mask, warnings = _read_mask(source, image, image_source, study, site)

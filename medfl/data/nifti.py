@@ -17,6 +17,7 @@ from medfl.data.nifti_content import NiftiContent, open_content
 from medfl.data.nifti_header import NiftiHeader, header_error, read_nifti_header
 from medfl.data.nifti_position import read_affine, read_picture_geometry, slice_axes
 from medfl.data.pictures.geometry import PictureGeometry
+from medfl.data.prediction_marks import is_unchanged_mask, predicted_label_error
 from medfl.data.size_limits import check_declared_size
 from medfl.data.volume import Affine, Volume
 from medfl.errors import DataError
@@ -69,7 +70,7 @@ def read_nifti_mask(path: Path, *, settings: SiteData = _DEFAULTS) -> tuple[NDAr
     """Read a NIfTI file as a mask: values of the type that is stored, so that a large mask takes little memory.
 
     Parameters and errors are those of `read_nifti`; ``LBL-CHANNELS`` for several images, ``LBL-VALUES`` for stored whole
-    numbers that a scale turns into others.
+    numbers that a scale turns into others, ``LBL-PREDICTED`` for a mask that medfl predicted.
 
     Returns
     -------
@@ -94,11 +95,17 @@ def read_nifti_picture_mask(path: Path, *, settings: SiteData = _DEFAULTS) -> tu
 def _read_mask_values(content: NiftiContent, header: NiftiHeader, shape: tuple[int, ...], settings: SiteData) -> NDArray[Any]:
     check_declared_size(shape, settings)
     stored = _read_stored(content, header)
+    if not settings.allow_predictions and is_unchanged_mask(_read_description(header), stored):
+        raise predicted_label_error()
     if stored.dtype.kind in "iub":
         values = stored if header.scale == (1.0, 0.0) else unscale(stored, *header.scale)
     else:
         values = _scale(stored, header)
     return values.reshape(shape, order="F")
+
+
+def _read_description(header: NiftiHeader) -> str:
+    return bytes(header.fields["descrip"].item()).decode("ascii", "replace")
 
 
 def read_nifti_extent(

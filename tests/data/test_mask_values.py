@@ -17,6 +17,7 @@ from medfl.data.nifti import read_nifti_mask
 from medfl.data.predictions import write_nifti
 from medfl.data.source_grid import SourceGrid
 from medfl.errors import ConfigError, DataError
+from medfl.site import SiteData
 
 CLASSES = np.arange(24).reshape(4, 3, 2) % 3  # 0, 1 and 2 in turn
 
@@ -152,4 +153,4 @@ def test_predictions_that_a_file_of_uint8_cannot_hold_are_refused(tmp_path: Path
     with pytest.raises(DataError, match="PRED-GRID"):
         write_nifti(np.full((2, 2, 2), 0.5), image, tmp_path / "p.nii")
     write_nifti(np.full((2, 2, 2), 255, dtype=np.int16), image, tmp_path / "p.nii")
-    assert (read_nifti_mask(tmp_path / "p.nii")[0] == 255).all()
+    assert (read_nifti_mask(tmp_path / "p.nii", settings=SiteData(allow_predictions=True))[0] == 255).all()

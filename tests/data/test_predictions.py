@@ -60,7 +60,7 @@ def test_nifti_has_the_geometry_of_its_source(tmp_path: Path, save_nifti: Any, e
     image = read_nifti(save_nifti(tmp_path / "image.nii", np.zeros((20, 24, 10), dtype=np.int16), affine))
     path = tmp_path / f"case-A.{ending}"
     write_nifti(marked(), SourceGrid.of_volume(image), path)
-    values, place = read_nifti_mask(path)
+    values, place = read_nifti_mask(path, settings=SiteData(allow_predictions=True))
     np.testing.assert_array_equal(values, marked())
     assert place is not None
     np.testing.assert_allclose(place, image.affine, atol=1e-5)
@@ -90,7 +90,7 @@ def test_axes_that_no_quaternion_describes_are_given_by_the_matrix_alone(tmp_pat
     sheared = np.diag([1.0, 1.0, 2.0, 1.0])
     sheared[0, 1] = 0.015  # the nearest rotation is 0.2 mm off at a corner
     write_nifti(marked(), SourceGrid(GRID, sheared), tmp_path / "a.nii")
-    found, affine = read_nifti_mask(tmp_path / "a.nii")
+    found, affine = read_nifti_mask(tmp_path / "a.nii", settings=SiteData(allow_predictions=True))
     np.testing.assert_array_equal(found, marked())
     np.testing.assert_allclose(affine, sheared, atol=1e-6)
     assert nibabel.load(tmp_path / "a.nii").header["qform_code"] == 0

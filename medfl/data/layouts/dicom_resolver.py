@@ -20,10 +20,10 @@ from medfl.data.layouts.dicom_objects import DicomObjects
 from medfl.data.layouts.image_selection import ImageSelection, other_images_error, unfulfilled_error
 from medfl.data.layouts.label_matching import drop_copies
 from medfl.data.layouts.object_sorting import series_key, sort_objects
-from medfl.data.layouts.own_predictions import predicted_label_error
 from medfl.data.layouts.parts_beside import PartsBeside
 from medfl.data.layouts.series_faults import fault_error
 from medfl.data.layouts.sources import NIFTI_SUFFIXES
+from medfl.data.prediction_marks import predicted_label_error
 from medfl.errors import DataError
 from medfl.site import SiteData
 from medfl.study.image_conditions import ImageCondition

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from medfl.data.findings import Finding
-from medfl.errors import DataError
+from medfl.data.prediction_marks import ALLOW_PREDICTIONS
 from medfl.system.text import plural
-
-_ALLOW = "Set allow-predictions = true in the table 'data' of site.toml if they are meant as labels."
-
-
-def predicted_label_error() -> DataError:
-    """Return the error of a label that a model of medfl predicted."""
-    return DataError("LBL-PREDICTED", "the label is a mask that medfl predicted, and no truth.", _ALLOW)
 
 
 def predicted_labels_warning(count: int) -> Finding:
     """Return the warning about segmentations by medfl, which are labels of no series."""
     what = f"{plural(count, 'segmentation')} that medfl predicted: passed over as no truth to learn from."
-    return Finding.warning("LBL-PREDICTED", what, _ALLOW)
+    return Finding.warning("LBL-PREDICTED", what, ALLOW_PREDICTIONS)
 
 
 def prediction_folder_warnings(folders: Collection[str]) -> list[Finding]:
