@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from medfl.cli.console import errors, output, print_json
@@ -40,7 +40,7 @@ def approve(
     allowed, begun = find_runs(own_site, study, runs)
     with show_progress("Counting your patients") as advance:
         disclosed = sum_disclosure(own_site, study, allowed, advance)
-    table = Table(box=None, show_header=False, padding=(0, 2))
+    table = Table("", Column(overflow="fold"), box=None, show_header=False, padding=(0, 2))  # a hash is shown whole
     for subject, what in describe(study, own_site.policy, disclosed):
         table.add_row(Text(subject, "bold"), Text(what))
     output.print(Text.assemble("The study ", (study.name, "bold"), f", {study.approved_hash()[:16]}, at {own_site.name}:"))
@@ -56,7 +56,7 @@ def approve(
         output.print(Text(f"Your data cannot be used for it as it is: {disclosed.problem}", "yellow"))
     if dry_run or conflicts:
         output.print("Nothing was approved.")
-        raise typer.Exit(1 if conflicts else 0)
+        raise typer.Exit(1 if conflicts or disclosed.problem else 0)
     confirm(f"May this study run at this site, up to {'once' if allowed == 1 else f'{allowed} times'}?", yes=yes)
     Ledger(ledger_folder(own_site)).allow_runs(study.approved_hash(), study.name, allowed)
     keep_study(own_site, study)

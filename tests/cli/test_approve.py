@@ -57,12 +57,25 @@ def test_a_study_against_the_policy_is_not_approved_even_with_yes(nodule_study: 
     assert listed(site) == []
 
 
+def test_hashes_to_compare_are_shown_whole_in_a_narrow_terminal(
+    nodule_study: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    keys = {"file": "w.safetensors", "sha256": "06a8" * 16, "arrays": "29e5" * 16}
+    with (nodule_study / "pyproject.toml").open("a") as file:
+        file.write("\n[tool.flwr.app.config.start]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items()))
+    shown = "".join(medfl("site", "approve", nodule_study, "--site", site, "--dry-run").stdout.split())
+    assert keys["sha256"] in shown
+    assert keys["arrays"] in shown
+
+
 def test_what_keeps_the_data_from_being_used_is_said_before_the_question(nodule_study: Path, site: Path) -> None:
     (site / "index.csv").write_text("image,label\none.png,clear\n")
     done = medfl("site", "approve", nodule_study, "--site", site, answer="n\n")
     before, question, _ = done.stdout.partition("May this study run")
     assert question
     assert "[INDEX-COLUMN]" in before
+    assert medfl("site", "approve", nodule_study, "--site", site, "--dry-run").exit_code == 1
 
 
 def test_a_damaged_approval_is_named_beside_the_good_ones(nodule_study: Path, site: Path) -> None:
