@@ -49,6 +49,7 @@ SERVER: dict[str, Any] = {
     "server.run": "secret-run",
     "server.resume": True,
     "server.enrolled": "hospital-1,secret-clinic",
+    "server.start": "secret-start.pt",
 }
 
 
