@@ -54,14 +54,17 @@ class SweepDisplay:
         """Return the run at hand as a line of a log, empty for none."""
         if (planned := self._current_run) is None:
             return ""
-        where = f"round {self._rounds} of {planned.simulation.study.rounds}"
-        return f"{self._name(len(self._results))}: {where}{self._score and f', {self._score}'}"
+        return f"{self._name(len(self._results))}: {self._round_of(planned)}{self._score and f', {self._score}'}"
 
     def result_line(self) -> str:
         """Return the result of the last run that has ended as a line of a log."""
         result = self._results[-1]
         reason = f": {result.reason}" if result.reason else ""
         return f"{self._name(len(self._results) - 1)}: {result.status}{reason}; {self._best()}"
+
+    def _round_of(self, planned: PlannedRun) -> str:
+        study = planned.simulation.study
+        return f"round {self._rounds} of {study.rounds * len(study.arms)}"  # of all arms, one after the other
 
     def _name(self, index: int) -> str:
         planned = self._sweep.runs[index]
@@ -119,7 +122,7 @@ class SweepDisplay:
             if k < len(self._results):
                 state, score = self._results[k].status, f"{run.score:.3f}" if run and run.score == run.score else ""
             elif planned is self._current_run:
-                state, score = f"round {self._rounds} of {planned.simulation.study.rounds}", self._score
+                state, score = self._round_of(planned), self._score
             row = (planned.spec.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
             table.add_row(*row, style=_STYLES.get(state))
         return table

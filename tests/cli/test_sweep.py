@@ -97,6 +97,16 @@ def test_the_display_tells_which_run_of_how_many_and_the_best_so_far(
     assert "failed" in drawn
 
 
+def test_the_rounds_of_all_arms_of_a_run_are_counted(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    sweep = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["local,pooled"], overrides={"rounds": 1})
+    run = Run.create(sweep.folder / "runs", sweep.runs[0].simulation.app)
+    for arm in ("local", "pooled"):
+        run.history.append({"event": "round", "arm": arm, "round": 1, "score": None, "sites": {}, "seconds": 1.0})
+    progress = SweepDisplay(sweep)
+    progress.update()
+    assert progress.run_line().endswith("round 2 of 2")
+
+
 @pytest.mark.slow
 def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "medfl", *words("fedavg,fedprox:mu=0.5,fedavg+int8,local,krum", "--rounds", "3")]
