@@ -16,7 +16,6 @@ from medfl.cli.approve import SiteOption
 from medfl.cli.console import output, print_json
 from medfl.cli.options import JsonOption, YesOption, confirm
 from medfl.errors import DeployError
-from medfl.messages import counts, records
 from medfl.system.text import format_bytes, format_count, join_words, plural
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ _MAX_BINS = 12  # of a list that are shown in a line
 _MAX_RUN_WIDTH = 26
 _HASH_WIDTH = 8  # letters of a study's hash that are shown
 _COUNTS = ("answers", "codes", "alarms", "models")
-_KNOWN_WORDS = ("name", records.RUN, records.ROUND)  # that the site and its answer are called so needs no line
 _STATES = {"left": "left", "waits": "waits", "refused": "only a code left:", "alarm": "an alarm:"}
 
 
@@ -134,6 +132,8 @@ def _print_entries(entries: Sequence[OutboxEntry]) -> None:
 
 
 def _describe(entry: OutboxEntry) -> Iterator[str]:
+    from medfl.messages import records
+
     if entry.reason:
         yield f"why (only you see this): {entry.reason}"
     shown = [(key, value) for key, value in entry.numbers.items() if _is_told(value)]
@@ -144,7 +144,8 @@ def _describe(entry: OutboxEntry) -> Iterator[str]:
     zeros = len(entry.numbers) - len(shown)
     if zeros:
         yield f"{plural(zeros, 'further entry', 'further entries')} zero, or hidden"
-    words = [f"{key} {value}" for key, value in sorted(entry.words.items()) if value and key not in _KNOWN_WORDS]
+    known = ("name", records.RUN, records.ROUND)  # that the site and its answer are called so needs no line
+    words = [f"{key} {value}" for key, value in sorted(entry.words.items()) if value and key not in known]
     if words:
         yield "; ".join(words)
     for record in entry.arrays:
@@ -159,6 +160,8 @@ def _is_told(value: Any) -> bool:
 
 def _format(value: Any) -> str:
     if isinstance(value, int):
+        from medfl.messages import counts
+
         return counts.format_count(value)  # below zero: "fewer than"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

@@ -16,7 +16,6 @@ from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import JsonOption
 from medfl.cli.progress import show_progress
 from medfl.cli.send_predictions import read_pacs_site, send_predictions, sent_as_json
-from medfl.report.formatting import format_error, length_unit
 from medfl.system.text import plural
 
 if TYPE_CHECKING:
@@ -222,6 +221,8 @@ def _print_findings(found: PredictedFolder) -> None:
 
 
 def _print_scores(found: PredictedFolder, patients: int, scores: dict[str, float]) -> None:
+    from medfl.report.formatting import format_error, length_unit
+
     people = "patient" if found.patient_ids else "image"
     bounds = found.score_errors()
     output.print(f"Scores of {plural(patients, people)} with a label:")

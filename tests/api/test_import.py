@@ -32,6 +32,7 @@ def test_what_is_at_hand_is_what_the_api_has() -> None:
     [
         ("import medfl", {"torch", "monai", "flwr", "pandas", "pydantic", "numpy"}),
         ("import medfl; medfl.list_runs", {"medfl.api.simulations", "medfl.api.studies", "torch"}),
+        ("import medfl.cli.app", {"torch", "monai", "flwr", "pandas", "scipy", "medfl.report"}),
         ("import medfl; medfl.simulate", {"torch", "monai", "ray", "pandas"}),
     ],
 )
