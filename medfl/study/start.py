@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from medfl.study.study import Study
 
 _DIGEST = "64 hexadecimal digits, which 'medfl study start' writes"
-_ONE_LINE = "one line of at most 300 characters"
+_MOST_LETTERS = 300
+_ONE_LINE = f"one line of at most {_MOST_LETTERS} characters that can be printed"
 
 
 def _check_inside(path: str) -> str:
@@ -27,6 +28,12 @@ def _check_inside(path: str) -> str:
     return path
 
 
+def _check_line(text: str) -> str:
+    if len(text) > _MOST_LETTERS or not text.isprintable():  # a hospital reads it: no controls, no change of direction
+        raise ValueError(f"must be {_ONE_LINE}")
+    return text
+
+
 def _check_hashes(studies: tuple[str, ...]) -> tuple[str, ...]:
     if any(len(study) != 64 or set(study) - set("0123456789abcdef") for study in studies):
         raise ValueError("needs the hash of each study, 64 hexadecimal digits, with commas between them")
@@ -34,7 +41,7 @@ def _check_hashes(studies: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description=_DIGEST)]
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,300}$", description=_ONE_LINE)]
+Line = Annotated[str, AfterValidator(_check_line), Field(description=_ONE_LINE)]
 
 
 class Start(Section):

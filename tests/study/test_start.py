@@ -32,6 +32,12 @@ def test_a_file_lies_in_the_study_or_in_the_library(file: str) -> None:
     assert "must be a path inside of the study's folder" in problem(start={**START, "file": file})
 
 
+@pytest.mark.parametrize("key", ["name", "source", "licence"])
+@pytest.mark.parametrize("text", ["a\nleaves  nothing", "\x1b[2K", "\x9b2K", "a\u2028b", "\u202etxet", "x" * 301])
+def test_what_a_hospital_reads_of_the_origin_cannot_forge_other_lines(key: str, text: str) -> None:
+    assert "one line of at most 300 characters" in problem(start={**START, key: text})
+
+
 def test_what_does_not_go_with_a_start_is_refused() -> None:
     assert "medfl study start STUDY MODEL" in problem(start={"file": "model.pt"})
     assert "'medfl study start STUDY MODEL' writes the whole table" in problem(start={"name": "model"})
