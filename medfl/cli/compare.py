@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from medfl.cli.console import output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
 from medfl.cli.sweep import parse_seeds
-from medfl.system.text import format_bytes, join_words
+from medfl.system.text import join_words
 
 if TYPE_CHECKING:
-    from medfl.evaluation.strategy_comparison import ArmDifference, ArmSummary, Interval
+    from medfl.evaluation.arm_differences import ArmDifference
+    from medfl.evaluation.strategy_comparison import ArmSummary
     from medfl.simulation.sweep_runner import Sweep
 
 PATIENTS_FILE, COMPARISON_FILE = "patients.csv", "comparison.json"  # in the folder of a comparison
@@ -62,8 +61,10 @@ def compare(
 
 def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
     """Run what is left of a comparison, write its files, and print the table."""
+    from medfl.cli.comparison_text import print_comparison
     from medfl.cli.sweep_outcome import run_all
-    from medfl.evaluation.strategy_comparison import read_arm_runs, summarize
+    from medfl.evaluation.arm_runs import read_arm_runs
+    from medfl.evaluation.strategy_comparison import summarize
     from medfl.system.files import write_file
 
     results = run_all(plan, workers, quiet=as_json)
@@ -82,9 +83,7 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
     if as_json:
         print_json({"folder": str(plan.folder), **record})
     else:
-        output.print(_arm_table(summaries, plan.study.task.kind))
-        for each in differences:
-            output.print(_sentence(each))
+        print_comparison(summaries, differences, plan.study.task.kind)
         for reason in failed:
             output.print(reason, style="red")
         output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
@@ -95,30 +94,6 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
     values = dataclasses.asdict(each)
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
-
-
-def _arm_table(summaries: tuple[ArmSummary, ...], kind: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("arm", overflow="fold")
-    for heading in ("Dice" if kind == "segmentation" else "AUROC", "95 %", "seeds", "patients", "steps", "images", "sent"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for each in summaries:
-        sent = format_bytes(each.bytes) if each.bytes else "–"
-        counts = map(str, (each.seeds, each.patients, each.steps, each.samples))
-        table.add_row(each.title, f"{each.score:.3f}", _interval(each.interval), *counts, sent)
-    return table
-
-
-def _sentence(each: ArmDifference) -> str:
-    names = f"{each.first} against {each.second}"
-    if each.interval is None:
-        return f"{names}: not known; there are too few patients for an interval."
-    p_value = "p not known" if each.p_value is None else "p < 0.001" if each.p_value < 0.001 else f"p = {each.p_value:.3f}"
-    return f"{names}: {each.difference:+.3f} (95 % {_interval(each.interval)}; {p_value}), {each.verdict}."
-
-
-def _interval(interval: Interval | None) -> str:
-    return "not known" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:

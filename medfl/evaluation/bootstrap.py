@@ -21,6 +21,7 @@ from medfl.evaluation.patient_results import Patient, read_patient_results
 from medfl.study import Study
 
 Floats = NDArray[np.float64]
+Interval = tuple[float, float]
 
 DRAWS = 1000
 _TAILS = (2.5, 97.5)  # percent

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
+from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients
-from medfl.evaluation.strategy_comparison import ArmRun, score_by_hospital, summarize
+from medfl.evaluation.hospital_scores import score_by_hospital
+from medfl.evaluation.strategy_comparison import summarize
 
 
 def segmented(arm: str, dice: list[float], seed: int = 1) -> ArmRun:

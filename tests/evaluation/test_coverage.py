@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, SegmentedPatients
-from medfl.evaluation.strategy_comparison import ArmRun, summarize
+from medfl.evaluation.strategy_comparison import summarize
 
 pytestmark = pytest.mark.long
 
