@@ -38,7 +38,7 @@ class RunEvent:
     --------
     >>> about = {"event": "round", "time": "2026-01-31T12:00:00+00:00"}
     >>> print(RunEvent.from_history({**about, "arm": "federated", "round": 2, "rounds": 5, "score": 0.9}))
-    federated, round 2 of 5: score 0.900
+    federated, round 2 of 5: the model that it began with has score 0.900
     """
 
     kind: str
@@ -105,14 +105,18 @@ def _may_be_any(event: Mapping[str, Any]) -> bool:
     return float((event.get("errors") or {}).get("auroc") or 0.0) >= ANY_SCORE
 
 
+def _describe_round(event: RunEvent) -> str:
+    return event._heading if event.score is None else f"{event._heading}: the model that it began with has {event._score_text}"
+
+
 _LINES: Mapping[str, Callable[[RunEvent], str]] = {
     "start": lambda event: f"{event.values['study']}: the run has started",
     "joined": lambda event: f"{event.site} joined with {plural(event.values['train'], 'training patient')}",
     "absent": lambda event: f"{event.site} is absent: {event.values['reason']}",
     "failed": lambda event: f"{event.site} failed in {event.values['during']}: {event.values['reason']}",
     "waiting": lambda event: f"waiting for {', '.join(event.values['sites'])}",
-    "round": lambda event: event._heading if event.score is None else f"{event._heading}: {event._score_text}",
-    "scored": lambda event: f"{event._heading}, the model that it made: {event._score_text}",
+    "round": lambda event: _describe_round(event),
+    "scored": lambda event: f"{event._heading}: the model that it made has {event._score_text}",
     "contribution": lambda event: f"{event._heading}: contributions are measured",
     "test": lambda event: f"{event._heading}, tested: {event._score_text}",
     "resume": lambda event: "the run goes on" + event._changes_text,

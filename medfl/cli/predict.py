@@ -188,6 +188,9 @@ def _print_found(found: PredictedFolder) -> None:
             "left out now."
         )
     _print_unused(found)
+    if not found.done:
+        output.print(f"Nothing was written but the account of it, in {found.out}.", soft_wrap=True)
+        return
     masks = "a mask for each image, " if found.study.task.kind == "segmentation" else ""
     output.print(f"In {found.out}: {masks}cases.csv, summary.json, and a JSON file for each image in cases/.", soft_wrap=True)
     output.print("'medfl data whois case-... DATA' names the files behind a pseudonym, on this machine only.", style="dim")

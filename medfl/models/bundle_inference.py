@@ -105,7 +105,7 @@ def _inputs(study: Study) -> dict[str, str]:
     """Return the items that list the images, the last of them ``files``."""
     if study.task.dimension == 2:
         return {
-            "pictures": f"$sorted(path for path in glob.glob(@dataset_dir + '/*') if path.lower().endswith({_PICTURE_ENDS}))",
+            "pictures": f"$sorted(path for path in {_matching('*')} if path.lower().endswith({_PICTURE_ENDS}))",
             "lying": (
                 f"$[path for path in @pictures if path.lower().endswith({_TIFF_ENDS}) "
                 f"and Image.open(path).getexif().get({_ORIENTATION}, 1) > 4]"
@@ -114,8 +114,8 @@ def _inputs(study: Study) -> dict[str, str]:
         }
     if study.task.channel_count > 1:
         channels = f"[path.replace('_0000.nii', '_%04d.nii' % k) for k in range({study.task.channel_count})]"
-        return {"files": f"$[{{'image': {channels}}} for path in sorted(glob.glob(@dataset_dir + '/*_0000.nii*'))]"}
-    found = "sorted(glob.glob(@dataset_dir + '/*.nii*'))"
+        return {"files": f"$[{{'image': {channels}}} for path in sorted({_matching('*_0000.nii*')})]"}
+    found = f"sorted({_matching('*.nii*')})"
     if not reads_dicom(study):
         return {"files": f"$[{{'image': path}} for path in {found}]"}
     find_series = f"runpy.run_path(@bundle_root + '/{SERIES_SCRIPT}')['find_series']"
@@ -123,6 +123,11 @@ def _inputs(study: Study) -> dict[str, str]:
         "series": f"${find_series}(@dataset_dir, '{study.task.modality}')",
         "files": f"$[{{'image': path}} for path in {found} + @series]",
     }
+
+
+def _matching(pattern: str) -> str:
+    """Return the expression of the files that a pattern fits, whatever signs of patterns the folder's own name has."""
+    return f"glob.glob(glob.escape(@dataset_dir) + '/{pattern}')"
 
 
 def _inferer(study: Study) -> dict[str, Any]:

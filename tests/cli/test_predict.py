@@ -130,6 +130,15 @@ def test_an_image_with_other_channels_is_left_out_with_the_code_of_training(mode
     assert "Predicted 2 images; 1 left out." in found.output
 
 
+def test_where_nothing_could_be_predicted_no_mask_is_promised(model: Path, images: Path, tmp_path: Path) -> None:
+    for path in images.glob("*.nii.gz"):
+        path.write_bytes(b"no image")
+    found = call(model, images, "--out", tmp_path / "out")
+    assert found.exit_code == 1
+    assert "Predicted 0 images" in found.output
+    assert "a mask for each image" not in found.output
+
+
 def test_data_that_is_not_there_is_told(model: Path, tmp_path: Path) -> None:
     found = call(model, tmp_path / "nowhere", "--out", tmp_path / "out")
     assert isinstance(found.exception, MedflError)

@@ -182,11 +182,13 @@ def test_each_image_has_a_mask_of_its_own_name(channels: object, files: list[str
     study = make_study(dimension=3, task={"channels": channels})
     config = inference_config(study, {"network_def": {}})
     chosen = {key: config[key] for key in ("imports", "files", *naming(study))}
-    parser = ConfigParser(chosen | {"dataset_dir": str(tmp_path), "series": []})
+    images = tmp_path / "visits [2]"  # signs that a pattern gives a meaning
+    images.mkdir()
+    parser = ConfigParser(chosen | {"dataset_dir": str(images), "series": []})
     for name in files:
         for k in range(study.task.channel_count):
             nibabel.save(
-                nibabel.Nifti1Image(np.ones((4, 3, 2), np.uint8), np.eye(4)), tmp_path / name.replace("_0000", f"_{k:04d}")
+                nibabel.Nifti1Image(np.ones((4, 3, 2), np.uint8), np.eye(4)), images / name.replace("_0000", f"_{k:04d}")
             )
     out = tmp_path / "out"
     save = SaveImage(

@@ -114,7 +114,7 @@ class TableDescription:
             could = f"For a classification, the label could be: {listed}"
             return f"{could}; {setting}" if setting else f"{could}." if listed else ""
         could = f"Could be: {listed}." if listed else "None looks like one."
-        return f"No column is the label: {setting} {could}" if setting else f"No column is the label. {could}"
+        return f"No label is known yet: {setting} {could}" if setting else f"No label is known yet. {could}"
 
     def _split_sentence(self) -> str:
         used = next((column for column in self.columns if fold_name(column.name) == SPLIT_COLUMN), None)

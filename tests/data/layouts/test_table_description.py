@@ -41,9 +41,9 @@ def test_a_column_of_files_is_a_candidate_for_masks_and_the_images_are_not(tmp_p
     found = describe(tmp_path, "image,lesion,report\na.png,am.png,gone.png\nb.png,,gone2.png\n")
     assert column(found, "lesion").kind == "image files"
     assert found.label_candidates == ("lesion",)
-    assert "No column is the label. Could be: lesion (files)." in found.sentence()
+    assert "No label is known yet. Could be: lesion (files)." in found.sentence()
     found = describe(tmp_path, "image,lung_mask,sex\na.png,am.png,F\nb.png,,M\n")
-    assert 'No column is the label: set label = "lung_mask" in [data] if that is it.' in found.sentence()
+    assert 'No label is known yet: set label = "lung_mask" in [data] if that is it.' in found.sentence()
 
 
 @pytest.mark.parametrize("blank", ["", "n/a", "NaN"])
@@ -192,7 +192,7 @@ def test_it_is_told_which_column_gives_the_splits(header: str, words: str, told:
 @pytest.mark.parametrize(
     ("layout", "told"),
     [
-        ("csv", "No column is the label. Could be: sex, group. No column gives splits."),
+        ("csv", "No label is known yet. Could be: sex, group. No column gives splits."),
         ("bids", "For a classification, the label could be: sex, group. No column gives splits."),
         ("nnunet", "No column gives splits."),
     ],
