@@ -20,7 +20,7 @@ from medfl.system.text import join_words
 if TYPE_CHECKING:
     from medfl.evaluation.arm_differences import ArmDifference
     from medfl.evaluation.strategy_comparison import ArmSummary
-    from medfl.simulation.sweep_runner import Sweep
+    from medfl.simulation.sweep_runner import RunResult, Sweep
 
 PATIENTS_FILE, COMPARISON_FILE = "patients.csv", "comparison.json"  # in the folder of a comparison
 
@@ -77,6 +77,7 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
         "arms": [_as_json(each) for each in summaries],
         "differences": [_as_json(each) | {"verdict": each.verdict} for each in differences],
         "failed": failed,
+        "runs": [_run_as_json(each, plan.folder) for each in results if not each.reason],
     }
     write_file(plan.folder / PATIENTS_FILE, _as_csv([row for _, rows in read for row in rows]).encode())
     write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
@@ -94,6 +95,12 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
     values = dataclasses.asdict(each)
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+
+
+def _run_as_json(result: RunResult, folder: Path) -> dict[str, Any]:
+    spec = result.planned.spec
+    strategy = "" if spec.name == "local" else spec.text
+    return {"strategy": strategy, "seed": result.planned.seed, "path": str(result.run.relative_to(folder))}
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
