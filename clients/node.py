@@ -14,11 +14,13 @@ from medfl import metrics
 from medfl.clients import attacks, joining, node_cache, personal_model, session, update_compression
 from medfl.clients.algorithms.algorithm_registry import build_algorithm
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
+from medfl.clients.ensemble import ENSEMBLE_ARM, score_ensemble
 from medfl.clients.networks import layers
 from medfl.clients.own_results import own_results
 from medfl.clients.pooled_cases import POOLED_ARM, pool_cases
 from medfl.clients.training import interrupts, local_layers
 from medfl.clients.training.client_state import ClientState, state_folder
+from medfl.clients.training.fine_tuning import FINE_TUNED_ARM, fine_tuning_task
 from medfl.clients.training.seeds import derive_seed
 from medfl.clients.training.task import TrainTask
 from medfl.data.site_fingerprint import compute_fingerprint
@@ -88,7 +90,12 @@ def evaluate(message: Message, context: Context, opened: node_cache.OpenNode | N
         task = _read_task(message, context, opened, server_round + 1, _load_cases)  # training of its round is over
         own = own_results(task, split, config, opened.simulation)
         noise = _score_noise(message, context, opened)
-        numbers = _evaluate_metrics(task, split, own, noise, opened.keep_model, trial=bool(config.get(records.TRIAL, False)))
+        if task.arm == ENSEMBLE_ARM:
+            scores = score_ensemble(task, config, opened.simulation, split, own)
+            numbers = release_scores(scores, study, site.policy, split, noise, private_model=False)
+        else:
+            trial = bool(config.get(records.TRIAL, False))
+            numbers = _evaluate_metrics(task, split, own, noise, opened.keep_model, trial=trial)
         return _build_reply(message, site, records.build_reply_content(site.name, policy_checks.redact(numbers, site.policy)))
 
 
@@ -104,13 +111,13 @@ def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreN
     study, site, simulation = task.study, task.site, opened.simulation
     algorithm = build_algorithm(study, site) if task.arm == "federated" else ClientAlgorithm()
     scores = metrics.empty_metrics(study)
-    if task.arm != POOLED_ARM and task.server_round > 1 and (task.server_round - 1) % study.evaluation.every == 0:
+    if _scores_received(task):
         scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation")
         personal_model.save_if_best(task, algorithm, scores)
     if simulation and task.arm == "federated":
         names = [each.name for each in node_cache.simulated_sites(simulation)]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
-    trained = session.train(task, algorithm)
+    trained = session.train(fine_tuning_task(task) if task.arm == FINE_TUNED_ARM else task, algorithm)
     opened.note_update(task.received, trained.arrays, int(str(trained.metrics[records.TRAIN_STEPS])))
     result = update_compression.compress(task, local_layers.without_local_layers(task, trained))
     if task.arm == "federated":
@@ -122,6 +129,12 @@ def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreN
     excluded = repeat() if repeat else joining.count_findings(task.prepared.findings, site, "error")
     info = {records.EXCLUDED: excluded}
     return records.build_reply_content(site.name, numbers, result.arrays, info, result.records)
+
+
+def _scores_received(task: TrainTask) -> bool:
+    """Return whether the model that a site received to train is one that training of its arm, or of another one, has made."""
+    is_trained = task.server_round > 1 or task.arm == FINE_TUNED_ARM
+    return task.arm != POOLED_ARM and is_trained and (task.server_round - 1) % task.study.evaluation.every == 0
 
 
 def _evaluate_metrics(

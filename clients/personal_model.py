@@ -17,12 +17,12 @@ from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import Arrays, check_finite, get_arrays, load_arrays
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.devices import deterministic
+from medfl.clients.training.fine_tuning import fine_tuning_study
 from medfl.clients.training.loop import train_steps, with_steps
 from medfl.clients.training.task import TrainTask
 from medfl.errors import ExchangeError, TrainingError
 from medfl.messages.models import Tensors
 from medfl.messages.records import Metrics
-from medfl.study import Study
 
 _STATE_NAME, _SCORE_NAME = "personal", "personal-score"  # names in the site's state: its best model, and the score of that
 
@@ -99,18 +99,13 @@ def fine_tune_if_better(task: TrainTask, own: Tensors) -> Tensors:
 
 
 def _fine_tune(task: TrainTask, own: Tensors) -> Arrays:
-    study, device = _fine_tune_study(task.study), task.device
+    study = fine_tuning_study(with_steps(task.study, task.study.personal.fine_tune_steps), rounds=1)
+    device = task.device
     with deterministic(study, device, task.seed):
         task.net.to(device.torch_device)
         load_arrays(task.net, own)
         train_steps(dataclasses.replace(task, study=study, server_round=1), task.net)
     return get_arrays(task.net)
-
-
-def _fine_tune_study(study: Study) -> Study:
-    """Return a study that is one round of fine-tuning."""
-    schedule = study.schedule.model_copy(update={"warmup_rounds": 0})
-    return with_steps(study, study.personal.fine_tune_steps).model_copy(update={"rounds": 1, "schedule": schedule})
 
 
 def _score(task: TrainTask, model: Tensors) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from torch import nn
 from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.networks.arrays import check_finite, load_arrays
 from medfl.clients.tasks import classification_task, example_slices, segmentation_task
+from medfl.clients.tasks.ensemble_inference import Models, build_mean_predictor
+from medfl.clients.tasks.inference import Predictor, build_predictor
 from medfl.clients.tasks.scores import EvaluationResult
 from medfl.clients.training.batches import count_steps
-from medfl.clients.training.devices import choose_device, deterministic
+from medfl.clients.training.devices import Device, choose_device, deterministic
 from medfl.clients.training.losses import build_evaluation_loss
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedData
@@ -130,18 +132,59 @@ def evaluate(
     dict
         The ``eval.*`` metrics; zeros when the split has no patients.
     """
+
+    def open_model(device: Device) -> Predictor:
+        load_arrays(net, fold_low_rank(study, arrays))  # as a model file has it
+        return build_predictor(study, net, device)
+
+    return _evaluate(study, site, prepared, net, open_model, split, own)
+
+
+def evaluate_mean(
+    study: Study,
+    site: Site,
+    prepared: PreparedData,
+    net: nn.Module,
+    models: Models,
+    split: str,
+    own: OwnResults | None = None,
+) -> Metrics:
+    """Score the mean of several models on the patients of one split, as `evaluate` scores one.
+
+    Parameters
+    ----------
+    models : callable
+        As for `medfl.clients.tasks.ensemble_inference.build_mean_predictor`.
+
+    The others are those of `evaluate`.
+    """
+
+    def open_models(device: Device) -> Predictor:
+        return build_mean_predictor(study, net, device, models)
+
+    return _evaluate(study, site, prepared, net, open_models, split, own)
+
+
+def _evaluate(
+    study: Study,
+    site: Site,
+    prepared: PreparedData,
+    net: nn.Module,
+    open_model: Callable[[Device], Predictor],
+    split: str,
+    own: OwnResults | None,
+) -> Metrics:
     cases = prepared.get_split(split)
     device = choose_device(study, site)
     with deterministic(study, device, study.seed):
-        net.to(device.torch_device)
-        load_arrays(net, fold_low_rank(study, arrays))  # as a model file has it
-        net.eval()
+        net.to(device.torch_device).eval()
+        predictor = open_model(device)
         loss = build_evaluation_loss(study, device.torch_device)
         keep = own is not None and site.policy.previews and own.previews > 0
         if study.task.kind == "segmentation":
-            scored = segmentation_task.score_cases(study, cases, net, device, loss, split, keep_previews=keep)
+            scored = segmentation_task.score_cases(study, cases, predictor, loss, split, keep_previews=keep)
         else:
-            scored = classification_task.score_cases(study, cases, net, device, loss, keep_previews=keep)
+            scored = classification_task.score_cases(study, cases, predictor, loss, keep_previews=keep)
     if own is not None:
         try:
             _write_details(scored, study, split, own)

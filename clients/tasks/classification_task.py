@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from medfl import metrics
 from medfl.clients.tasks.case_results import classification_result
 from medfl.clients.tasks.example_slices import MAX_WORST, Preview, WorstSlices, image_slice
-from medfl.clients.tasks.inference import group_cases, predict, read_images
+from medfl.clients.tasks.inference import Predictor, group_cases, read_images
 from medfl.clients.tasks.scores import EvaluationResult, mean_loss
-from medfl.clients.training.devices import Device
 from medfl.clients.training.losses import LossFunction
 from medfl.data.store.prepared_data import PreparedCase
 from medfl.study import Study
@@ -25,8 +23,7 @@ from medfl.study import Study
 def score_cases(
     study: Study,
     cases: Sequence[PreparedCase],
-    net: nn.Module,
-    device: Device,
+    predictor: Predictor,
     loss: LossFunction,
     *,
     keep_previews: bool = False,
@@ -39,10 +36,8 @@ def score_cases(
         Gives the classes.
     cases : sequence of PreparedCase
         The cases of the split.
-    net : torch.nn.Module
-        Network in evaluation mode, on `device`.
-    device : Device
-        Device and precision.
+    predictor : callable
+        Gives the logits of images.
     loss : callable
         Called with logits and classes.
     keep_previews : bool
@@ -51,7 +46,7 @@ def score_cases(
     losses: list[tuple[str, float]] = []
     chunks = [np.zeros((0, len(study.task.classes)))]
     for group in group_cases(study, cases):
-        logits = predict(study, net, read_images(study, group), device, overlap=0.0)
+        logits = predictor(read_images(study, group), 0.0)
         chunks.append(torch.softmax(logits, 1).cpu().numpy().astype(np.float64))
         labels = torch.tensor([_class_label(case) for case in group], device=logits.device)
         with torch.inference_mode():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from medfl.clients.training.devices import Device
 from medfl.clients.training.forward import forward
 from medfl.data.store.prepared_data import PreparedCase
 from medfl.study import Study
+
+Predictor = Callable[[Tensor, float], Tensor]  # returns the logits of whole images, given the overlap of windows
 
 _MAX_VOXELS = 500_000  # in one forward pass; more gains nothing on a CPU and little on a GPU
 _MAX_IMAGES = 32
@@ -53,7 +56,12 @@ def read_images(study: Study, cases: Sequence[PreparedCase]) -> Tensor:
     return images
 
 
-def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overlap: float) -> Tensor:
+def build_predictor(study: Study, net: nn.Module, device: Device) -> Predictor:
+    """Return the predictor of one model, whose arguments are otherwise those of `predict`."""
+    return partial(predict, study, net, device)
+
+
+def predict(study: Study, net: nn.Module, device: Device, images: Tensor, overlap: float) -> Tensor:
     """Return the logits of whole images.
 
     Parameters
@@ -62,10 +70,10 @@ def predict(study: Study, net: nn.Module, images: Tensor, device: Device, overla
         Images larger than its patch are covered by windows of that size, blended with Gaussian weights.
     net : torch.nn.Module
         Network in evaluation mode, on `device`.
-    images : Tensor
-        Images as `read_images` returns them.
     device : Device
         Device and precision.
+    images : Tensor
+        Images as `read_images` returns them.
     overlap : float
         Share of a window that overlaps with its neighbour.
 

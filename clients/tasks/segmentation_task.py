@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medfl import metrics
 from medfl.clients.tasks.case_results import score_segmentation
 from medfl.clients.tasks.example_slices import MAX_WORST, Preview, WorstSlices, best_slice, worst_slice
-from medfl.clients.tasks.inference import crop_padding, group_cases, predict, read_images
+from medfl.clients.tasks.inference import Predictor, crop_padding, group_cases, read_images
 from medfl.clients.tasks.scores import EvaluationResult, mean_loss
-from medfl.clients.training.devices import Device
 from medfl.clients.training.partial_labels import MarginalLoss
 from medfl.data.preprocess.undo import resample_to_source
 from medfl.data.store.prepared_data import PreparedCase
@@ -30,8 +29,7 @@ CaseScores = dict[str, metrics.CaseScore]
 def score_cases(
     study: Study,
     cases: Sequence[PreparedCase],
-    net: nn.Module,
-    device: Device,
+    predictor: Predictor,
     loss: MarginalLoss,
     split: str,
     *,
@@ -47,10 +45,8 @@ def score_cases(
         Gives the overlap of windows, the classes, and whether surfaces are measured.
     cases : sequence of PreparedCase
         The cases of the split.
-    net : torch.nn.Module
-        Network in evaluation mode, on `device`.
-    device : Device
-        Device and precision.
+    predictor : callable
+        Gives the logits of images.
     loss : callable
         Called with logits, masks and annotated classes, on the prepared grid.
     split : {"validation", "test"}
@@ -67,7 +63,7 @@ def score_cases(
     worst = WorstSlices(MAX_WORST if keep_previews else 0)
     for group in group_cases(study, cases):
         images = read_images(study, group)
-        for case, padded in zip(group, predict(study, net, images, device, overlap), strict=True):
+        for case, padded in zip(group, predictor(images, overlap), strict=True):
             truth = _mask(case)
             logits = crop_padding(padded, truth.shape)
             losses.append((case.patient, _loss(loss, logits, truth, case.annotated)))

@@ -46,7 +46,7 @@ class TrainTask:
     records : mapping of str to mapping of str to ndarray
         What the server sent along with the model, by the name of the record.
     arm : str
-        Arm of the comparison, one of `medfl.study.sections.ARMS`.
+        Arm of the comparison, one of `medfl.study.arms.ARMS`.
     pooled_counts : tuple of int
         Training cases of each site, where `prepared` holds those of several in one place; empty otherwise.
     """

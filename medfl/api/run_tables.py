@@ -13,6 +13,7 @@ from medfl.report.site_tests import SiteTest, personal_test_event, read_overall_
 from medfl.runs.history import Event
 from medfl.runs.run_folder import Run
 from medfl.study import Study
+from medfl.study.arms import OWN_MODEL_ARMS
 
 Row = dict[str, Any]
 
@@ -46,11 +47,12 @@ def score_rows(study: Study, events: Sequence[Event]) -> Iterator[Row]:
     """
     validations = {(str(e["arm"]), _scored_round(e), str(e["event"])): e for e in events if e["event"] in ("round", "scored")}
     for (arm, model_round, _), event in validations.items():
-        yield from _rows_of_event(study, event, arm, "validation", model_round, own_models=arm == "local")
+        yield from _rows_of_event(study, event, arm, "validation", model_round, own_models=arm in OWN_MODEL_ARMS)
     for event in (e for e in events if e["event"] == "test"):
         arm, model = str(event["arm"]), event["model"]
-        yield from _rows_of_event(study, event, arm, "test", int(model["round"]), owner=str(model.get("site", _NO_OWNER)))
-        yield from _rows_of_event(study, personal_test_event(event), arm, "test", int(model["round"]), own_models=True)
+        number = int(model.get("round", 0))
+        yield from _rows_of_event(study, event, arm, "test", number, owner=str(model.get("site", _NO_OWNER)))
+        yield from _rows_of_event(study, personal_test_event(event), arm, "test", number, own_models=True)
 
 
 def patient_rows(run: Run) -> Iterator[Row]:

@@ -107,11 +107,11 @@ class OpenRun:
 
         Parameters
         ----------
-        arm : {"federated", "local", "pooled"}
+        arm : {"federated", "local", "pooled", "fine-tuned"}
             Arm that trained it.
         site : str, optional
-            Site whose own model is meant: in the arm "local", or where the study gives sites personal models or layers of
-            their own. Only a simulation has those, on the machine that ran it.
+            Site whose own model is meant: in the arms "local" and "fine-tuned", or where the study gives sites personal models
+            or layers of their own. Only a simulation has those, on the machine that ran it.
         which : {"best", "final"}
             The one that was chosen on validation patients, or the one of the last round that was done.
 

@@ -19,7 +19,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder of the bundle; the study's name, here, unless given.")
     ] = None,
-    arm: Annotated[str, typer.Option("--arm", help="Arm that trained the model: federated, local or pooled.")] = "federated",
+    arm: Annotated[str, typer.Option("--arm", help="Arm of the model: federated, local, pooled, fine-tuned.")] = "federated",
     site: Annotated[str | None, typer.Option("--site", help="Hospital whose own model is meant, of a simulation.")] = None,
     which: Annotated[
         str, typer.Option("--which", help="best: chosen on validation patients; final: of the last round.")

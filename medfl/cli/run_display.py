@@ -17,12 +17,12 @@ from rich.text import Text
 from medfl.cli.console import errors
 from medfl.cli.live_display import call_repeatedly, format_times, progress_head, show_live
 from medfl.study import Study
+from medfl.study.arms import ARM_TITLES
 from medfl.system.text import format_duration
 
 _SILENT_SECONDS = 30.0  # after which a log says what is waited for
 _MAX_NAMED_SITES = 5  # in one line of a log
 _HIDDEN = "hidden"  # by the policy of the site
-_ARM_TITLES = {"federated": "together", "local": "each alone", "pooled": "in one place"}
 
 
 class RunDisplay:
@@ -44,7 +44,7 @@ class RunDisplay:
         self._ended: datetime | None = None
         self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
-        self._done, self._total = 0, study.rounds * len(study.arms)
+        self._done, self._total = 0, sum(map(study.rounds_of, study.arms))
         self._seconds: dict[str, list[float]] = {}
         self._score: float | None = None
         self._hidden = ""  # what stands for the score of a study whose hospitals do not tell it
@@ -118,7 +118,7 @@ class RunDisplay:
         arm = event["arm"]
         self._done += 1
         self._seconds.setdefault(arm, []).append(float(event["seconds"]))
-        self._phase = f"training {_ARM_TITLES.get(arm, arm)}"
+        self._phase = f"training {ARM_TITLES.get(arm, arm)}"
         if event.get("score") is not None:
             self._score = event["score"]
         for name, reply in event["sites"].items():

@@ -26,7 +26,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     out: OutOption = Path("runs"),
-    arms: Annotated[str, typer.Option(help="What to compare, with commas between: federated, local, pooled.")] = "",
+    arms: Annotated[str, typer.Option(help="What to compare: federated,local,pooled,ensemble,fine-tuned.")] = "",
     engine: EngineOption = EngineName.EMBEDDED,
     workers: WorkersOption = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed to use instead of the study's.")] = None,

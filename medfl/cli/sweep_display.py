@@ -63,8 +63,7 @@ class SweepDisplay:
         return f"{self._name(len(self._results) - 1)}: {result.status}{reason}; {self._best()}"
 
     def _round_of(self, planned: PlannedRun) -> str:
-        study = planned.simulation.study
-        return f"round {self._rounds} of {study.rounds * len(study.arms)}"  # of all arms, one after the other
+        return f"round {self._rounds} of {_count_rounds(planned)}"
 
     def _name(self, index: int) -> str:
         planned = self._sweep.runs[index]
@@ -84,7 +83,7 @@ class SweepDisplay:
     def _fraction_done(self) -> float:
         """Share of the run at hand that is done."""
         planned = self._current_run
-        return self._rounds / planned.simulation.study.rounds if planned else 0.0
+        return self._rounds / _count_rounds(planned) if planned else 0.0
 
     @property
     def _elapsed(self) -> float:
@@ -126,3 +125,9 @@ class SweepDisplay:
             row = (planned.spec.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
             table.add_row(*row, style=_STYLES.get(state))
         return table
+
+
+def _count_rounds(planned: PlannedRun) -> int:
+    """Return the rounds of a run, those of its arms one after the other."""
+    study = planned.simulation.study
+    return max(1, sum(map(study.rounds_of, study.arms)))

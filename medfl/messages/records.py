@@ -46,6 +46,7 @@ AUDIT_HEAD = "audit-head"  # both ways: the last entry of the sender's log, so t
 PADDING = "padding"  # in what a site reports: blanks, so that the size of an answer does not depend on its numbers
 POOLED = "pooled-sites"  # in a train message of a simulation: the sites whose cases are trained on in one place, with commas
 OWNER = "owner"  # in a test message of the arm "local": the site whose model it is
+ENSEMBLE = "ensemble-models"  # in a test message of the arm "ensemble": checkpoints in the folder of the run, with commas
 ARM = "arm"  # arm of a comparison that a message belongs to
 COUNTED = "counted"  # array record to a site: last round in which its reply was counted, 0 for none
 CONTROL = "control"  # array record: SCAFFOLD's control variate to a site, its change back

@@ -108,7 +108,7 @@ def predict_probabilities(
     sides = [axis + 2 for axis in flips]  # behind batch and channels
     masks = study.task.kind == "segmentation"
     overlap = study.evaluation.test_overlap if masks else 0.0
-    logits = predict(study, net, images.flip(sides) if sides else images, device, overlap)
+    logits = predict(study, net, device, images.flip(sides) if sides else images, overlap)
     _to_probabilities(logits)
     if not masks:
         return list(logits)

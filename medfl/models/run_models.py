@@ -18,6 +18,7 @@ from medfl.runs.checkpoint_files import Checkpoint
 from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.run_folder import Run
 from medfl.server.checkpoints import SHARED, checkpoint_name, list_saved_rounds, whole_model
+from medfl.study.arms import OWN_MODEL_ARMS
 from medfl.system.text import join_words
 
 Which = Literal["best", "final"]
@@ -38,8 +39,10 @@ def find_arrays(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
     arms = run.study.arms
     if arm not in arms:
         raise _no_such_model(f"the run has no arm {arm!r}.", f"Name one that it has: {join_words(arms)}.")
-    if arm == "local":
-        return _load_local(run, site, which)
+    if arm in OWN_MODEL_ARMS:
+        return _load_own(run, arm, site, which)
+    if arm == "ensemble":
+        raise _no_such_model("the arm 'ensemble' has no model of its own.", "Name the arm 'local' and a site.")
     if arm == "pooled":
         return _load_pooled(run, site, which)
     if site is not None:
@@ -50,21 +53,21 @@ def find_arrays(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
     return _load_shared(run, which).arrays
 
 
-def _load_local(run: Run, site: str | None, which: Which) -> Tensors:
+def _load_own(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
     events = run.history.read()
     sites = sorted({str(e["site"]) for e in events if e["event"] == "joined"})
     if site not in sites:
-        what = "every site has a model of its own in the arm 'local'." if site is None else f"no site {site!r} took part."
+        what = f"every site has a model of its own in the arm {arm!r}." if site is None else f"no site {site!r} took part."
         raise _no_such_model(what, f"Name one of the sites: {join_words(sites)}.")
-    chosen = {str(e["model"]["site"]): int(e["model"]["round"]) for e in events if e["event"] == "test" and e["arm"] == "local"}
+    chosen = {str(e["model"]["site"]): int(e["model"]["round"]) for e in events if e["event"] == "test" and e["arm"] == arm}
     if which == "best" and site not in chosen:
         raise _not_chosen()
-    saved = list_saved_rounds(run.checkpoints, "local", site)
+    saved = list_saved_rounds(run.checkpoints, arm, site)
     if not saved:
         raise _no_such_model(f"no round of {site!r} was done.", "Choose another site.")
     server_round = chosen[site] if which == "best" else saved[-1]
-    trained = checkpoint_files.load(run.checkpoints, checkpoint_name("local", site, server_round)).arrays
-    return whole_model(run, "local", trained)
+    trained = checkpoint_files.load(run.checkpoints, checkpoint_name(arm, site, server_round)).arrays
+    return whole_model(run, arm, trained)
 
 
 def _load_pooled(run: Run, site: str | None, which: Which) -> Tensors:

@@ -18,6 +18,7 @@ from medfl.errors import ExchangeError, PolicyError
 from medfl.messages import records
 from medfl.messages.digests import digest_record
 from medfl.study import Study
+from medfl.study.arms import OWN_MODEL_ARMS
 
 Kind = Literal["join", "fingerprint", "train", "contribution", "validation", "test"]
 
@@ -98,13 +99,16 @@ def count_questions(study: Study) -> int:
 
 
 def _list_arm_allowances(study: Study, arm: str) -> Iterator[Allowance]:
-    rounds = range(1, study.rounds + 1)  # a study may have any number of them, and this is asked with every message
+    if arm == "ensemble":  # of a simulation; it trains nothing
+        yield Allowance(arm, "test", (0,), 1, 1)
+        return
+    rounds = range(1, study.rounds_of(arm) + 1)  # a study may have any number of them, and this is asked with every message
     yield Allowance(arm, "train", rounds, 1, len(rounds))
     models = count_contribution_models(study)
     if arm == "federated" and models:  # the models that some of the hospitals would have made
         measured = range(study.contribution.every, study.rounds + 1, study.contribution.every)
         yield Allowance(arm, "contribution", measured, models, len(measured))
-    if arm == "local" or (arm == "federated" and study.has_common_start):
+    if arm in OWN_MODEL_ARMS or (arm == "federated" and study.has_common_start):
         yield Allowance(arm, "validation", rounds, 1, 1)  # the last model; a run that stops early has it before the last round
     else:
         scored = _list_scored_rounds(study)

@@ -52,6 +52,8 @@ class CardModel:
         """Return which model it is, in words."""
         if self.arm == "local":
             whose = f"the model that {self.site} trained alone"
+        elif self.arm == "fine-tuned":
+            whose = f"the model of all hospitals that {self.site} trained further alone"
         elif self.arm == "pooled":
             whose = "the model that was trained on the patients of all hospitals in one place"
         else:
@@ -124,7 +126,7 @@ def _markdown_line(texts: tuple[str, ...] | list[str]) -> str:
 def _score_table(data: ReportData, model: CardModel) -> Table | None:
     if model.is_tested:
         return tables.test_table(data)
-    if model.which == "final":
+    if model.which == "final" or model.arm == "fine-tuned":
         return None
     if model.arm == "local":
         return _select_row(tables.matrix_table(data), f"{model.site} alone")

@@ -11,10 +11,10 @@ from medfl.messages.counts import format_count, format_sum, lower_bound
 from medfl.report.formatting import format_percent, format_reason, format_score
 from medfl.report.report_data import JoinedSite, ReportData, RoundSummary, is_mostly_one
 from medfl.report.tables import HIDDEN_NOTE, Cell, Row, Table
+from medfl.study.arms import ARM_TITLES
 from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
 
 _SPLITS = ("train", "validation", "test")
-_ARM_TITLES = {"federated": "together", "local": "alone", "pooled": "in one place"}
 SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy discloses"
 _LOCAL_PATH_KEYS = {"data", "store"}  # of the table simulation: folders of the machine that ran it
 
@@ -52,7 +52,7 @@ def rejected_table(data: ReportData) -> Table | None:
     for reply in data.rejected:
         late = reply.status == "late" and not reply.reason
         code, words = ("", "It came after the deadline.") if late else format_reason(reply.reason)
-        when = f"{reply.when} ({_ARM_TITLES.get(reply.arm, reply.arm)})" if reply.arm and len(data.arms) > 1 else reply.when
+        when = f"{reply.when} ({ARM_TITLES.get(reply.arm, reply.arm)})" if reply.arm and len(data.arms) > 1 else reply.when
         cells = (Cell(reply.site, "text"), Cell(reply.status, "text"), Cell(words, "text"), Cell(code, "text code"))
         rows.append(Row(when, cells))
     return Table(("When", "Hospital", "Status", "Reason", "Code"), tuple(rows))
@@ -121,7 +121,7 @@ def _patients_cell(patients: list[int], cases: list[int]) -> Cell:
 
 def _round_row(done: RoundSummary, data: ReportData) -> Row:
     several = len(data.arms) > 1
-    head = f"{done.number}, {_ARM_TITLES.get(done.arm, done.arm)}" if several else str(done.number)
+    head = f"{done.number}, {ARM_TITLES.get(done.arm, done.arm)}" if several else str(done.number)
     all_answered = done.answered == done.asked
     answered = Cell(f"{done.answered} of {done.asked}", "num" if all_answered else "num warn", number=done.answered)
     left_out = [count for counts in done.excluded.values() for count in counts.values()]

@@ -25,6 +25,7 @@ from medfl.system.files import sync_folder, translate_disk_errors, write_file
 from medfl.system.locks import take_lock
 
 STUDY_JSON = "study.json"
+CHECKPOINTS_FOLDER = "checkpoints"  # of single rounds; `best` and `final` are in the folder of the run itself
 _LOCK_FILE = ".lock"
 _LOCK_TIMEOUT = 1.0  # seconds: `is_locked` holds the lock for an instant
 PACKAGES = ("medfl", "flwr", "torch", "monai", "numpy", "nibabel", "pydicom")  # on whose versions the bits of a result depend
@@ -82,7 +83,7 @@ class Run:
         path = out / app.study.name / (app.server.run or new_run_name())
         with translate_disk_errors("the folder of the run"):
             interrupted = not (path / STUDY_JSON).exists()  # a crash may have come before that was written
-            (path / "checkpoints").mkdir(parents=True, exist_ok=interrupted)
+            (path / CHECKPOINTS_FOLDER).mkdir(parents=True, exist_ok=interrupted)
             for folder in (path.parent, out):
                 sync_folder(folder)
             write_file(path / STUDY_JSON, json.dumps(about, indent=1).encode())
@@ -171,7 +172,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints of single rounds; ``best`` and ``final`` are in the folder of the run itself."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS_FOLDER
 
     def site_folder(self, site: str) -> Path:
         """Return the folder in which a simulated site writes what is not meant for the server."""

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import ArrayRecord
 
 from medfl import metrics
-from medfl.messages.records import Metrics
+from medfl.messages.records import Metrics, to_array_record
 from medfl.runs import checkpoint_files
 from medfl.runs.model_file import describe_model
 from medfl.server.checkpoints import SHARED, whole_model
@@ -40,10 +40,9 @@ class FederatedTraining(SharedTraining):
             self._strategy.weight_limit = ShareLimit(federation)
         self._strategy.begin_run(federation.sites, [self._contributions.recorder] if self._contributions else [])
 
-    @property
-    def best_round(self) -> int:
-        """Round of the chosen model."""
-        return self._series[SHARED].best_round
+    def best_model(self) -> ArrayRecord:
+        """Read the chosen model: the tensors that travel."""
+        return to_array_record(self._series.load(SHARED, self.best_round).arrays)
 
     def save_best(self) -> None:
         """Write the chosen model and the last one under their own names."""

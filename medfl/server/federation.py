@@ -72,6 +72,7 @@ class Federation:
         trial: bool = False,
         model_round: int = 0,
         owner: str = "",
+        extra: Mapping[str, str] | None = None,
     ) -> dict[str, Metrics]:
         """Have every site score a model on one of its splits.
 
@@ -93,6 +94,8 @@ class Federation:
             Round whose model it is, for the hospitals that keep it after a test; not told unless given.
         owner : str
             Site whose own model it is, for the place of the scores by patient in the run folder; not told unless given.
+        extra : mapping of str to str, optional
+            What else the configuration of the messages says.
 
         Returns
         -------
@@ -110,6 +113,7 @@ class Federation:
             config[records.TRIAL] = True
         if model_round:
             config[records.MODEL_ROUND] = model_round
+        config.update(extra or {})
         answers: dict[str, Metrics] = {}
         for node, answer in self.query(MessageType.EVALUATE, self._evaluation_contents(model, config)):
             site = self.sites[node]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flwr.app import ArrayRecord
 
@@ -27,7 +27,7 @@ class LocalTraining(ArmTrainer):
         The model that each site starts from.
     """
 
-    name = "local"
+    name: ClassVar[str] = "local"
 
     def __init__(self, federation: Federation, initial: ArrayRecord) -> None:
         study = federation.study
@@ -36,6 +36,10 @@ class LocalTraining(ArmTrainer):
         )
         super().__init__(federation, self._local, initial)
         self._local.begin_run(federation.sites)
+
+    def chosen_models(self) -> dict[str, int]:
+        """Return the round of the chosen model of each site that has one; the models are in the folder of the run."""
+        return {name: series.best_round for name, series in self._series.items()}
 
     def _series_names(self, sites: Iterable[str]) -> Iterable[str]:
         return sites

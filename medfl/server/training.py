@@ -25,6 +25,7 @@ from medfl.runs.history import is_complete_round
 from medfl.server.checkpoints import SHARED, ModelSeriesStore
 from medfl.server.federation import Federation
 from medfl.strategies.fedavg import FedAvg
+from medfl.study import Study
 
 
 class ArmTrainer(ABC):
@@ -51,6 +52,7 @@ class ArmTrainer(ABC):
         self._is_trained = False  # and the last models are scored
         self._tested_series: set[str] = set()
         self._trained_sites: set[str] = set()  # sites with a reply that counted
+        self._rounds = self._study.rounds_of(self.name)
 
     def resume(self, events: Sequence[Event]) -> None:
         """Go back to where a run stood when it broke off.
@@ -116,7 +118,7 @@ class ArmTrainer(ABC):
                 owner=name if is_simulation else "",
             )
             model = {"round": series.best_round} | ({} if is_shared else {"site": name})
-            self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
+            self._record_test(model, answers)
 
     # What the arms do in their own way.
 
@@ -154,12 +156,12 @@ class ArmTrainer(ABC):
     def _drop_untrained(self) -> None:  # noqa: B027
         """Drop the series that hold no result of training, once the last round is done: none, unless an arm says otherwise."""
 
+    def _record_test(self, model: dict[str, Any], answers: Mapping[str, Metrics]) -> None:
+        self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
+
     def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Return the results of a test, by site and merged."""
-        sites = {site: {"metrics": m, "derived": metrics.derive(self._study, m)} for site, m in answers.items()}
-        merged = metrics.merge(self._study, list(answers.values()))
-        errors = metrics.score_errors(self._study, list(answers.values()))
-        return {"sites": sites, "eval": merged, "derived": metrics.derive(self._study, merged), "errors": errors}
+        return test_results(self._study, answers)
 
     # The loop.
 
@@ -173,7 +175,7 @@ class ArmTrainer(ABC):
         config[records.EXCHANGE] = records.new_exchange_id()
         outgoing = strategy.configure_train(server_round, self._arrays, config, grid)
         replies = grid.send_and_receive(outgoing, timeout=self._study.strategy.deadline)
-        event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._study.rounds}
+        event: dict[str, Any] = {"event": "round", "arm": self.name, "round": server_round, "rounds": self._rounds}
         try:
             arrays, trained = strategy.aggregate_train(server_round, replies)
             _check_min_patients(strategy.last_round, self._study.strategy.min_patients)
@@ -244,12 +246,20 @@ class ArmTrainer(ABC):
 
     def _needs_own_evaluation(self, server_round: int) -> bool:
         """Say whether the model of a round is scored in an exchange of its own, as the replies score other models."""
-        every, rounds = self._study.evaluation.every, self._study.rounds
-        return not self._strategy.has_common_start and server_round % every == 0 and server_round < rounds
+        is_due = server_round % self._study.evaluation.every == 0 and server_round < self._rounds
+        return is_due and not self._strategy.has_common_start
 
     def _is_finished(self) -> bool:
         patience = self._study.strategy.patience
-        return self._last_round >= self._study.rounds or bool(patience and self._series.has_stalled(self._last_round, patience))
+        return self._last_round >= self._rounds or bool(patience and self._series.has_stalled(self._last_round, patience))
+
+
+def test_results(study: Study, answers: Mapping[str, Metrics]) -> dict[str, Any]:
+    """Return for the history what a test came to, by site and merged."""
+    sites = {site: {"metrics": values, "derived": metrics.derive(study, values)} for site, values in answers.items()}
+    merged = metrics.merge(study, list(answers.values()))
+    errors = metrics.score_errors(study, list(answers.values()))
+    return {"sites": sites, "eval": merged, "derived": metrics.derive(study, merged), "errors": errors}
 
 
 def _check_min_patients(record: RoundRecord, min_patients: int) -> None:

@@ -17,6 +17,7 @@ from medfl.server.simulated_data import check_same_hospitals
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.site import Site
 from medfl.study import StudyApp, app_from_run_config
+from medfl.study.arms import OWN_MODEL_ARMS
 from medfl.study.study_file import Scalar, make_study_file
 from medfl.study.study_json import app_to_run_config
 from medfl.system.text import join_words
@@ -128,7 +129,7 @@ def _check_models(run: Run, events: Sequence[Event]) -> None:
             continue
         last = rounds[-1]
         names = ["strategy"] if last.get("remembers") else []
-        names += [SHARED] if arm != "local" else sorted(_last_counted_rounds(rounds))
+        names += [SHARED] if arm not in OWN_MODEL_ARMS else sorted(_last_counted_rounds(rounds))
         for name in names:
             load_of_run(run.checkpoints, checkpoint_name(arm, name, last["round"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
@@ -21,18 +21,6 @@ MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a ro
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-
-
-ARMS = ("federated", "local", "pooled")
-
-
-def _check_arms(arms: tuple[str, ...]) -> tuple[str, ...]:
-    if not arms or set(arms) - set(ARMS) or len(set(arms)) < len(arms):
-        raise ValueError(f"may hold {', '.join(ARMS)}, each once")
-    return arms
-
-
-Arms = Annotated[Strings, AfterValidator(_check_arms)]
 
 
 class Preprocessing(Section):
@@ -215,6 +203,9 @@ class Personal(Section):
 
     layers: Strings = ()  # "norm", "head" or both: these layers never leave the site
     fine_tune_steps: NotNegative = 0  # optimizer steps of each site on the final model, for itself
+    fine_tune_rounds: Annotated[  # of the arm "fine-tuned"; 0: see `Study.rounds_of`
+        NotNegative, Field(exclude_if=lambda value: not value)  # an older study keeps its hash
+    ] = 0
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:

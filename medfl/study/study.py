@@ -24,11 +24,11 @@ from medfl.study.algorithms import (
     contribution_conflicts,
     share_conflicts,
 )
+from medfl.study.arms import SIMULATED_ARMS, Arms, arm_problems
 from medfl.study.loss_limit import default_max_loss
 from medfl.study.sections import (
     LOSSES_BY_KIND,
     MAX_SHAPLEY_SITES,
-    Arms,
     Augmentation,
     Compression,
     Contribution,
@@ -66,7 +66,7 @@ class Study(Section):
         int | None, Field(ge=0, exclude_if=lambda value: value is None)  # an older study keeps its hash
     ] = None
     rounds: Positive
-    arms: Arms = ("federated",)  # what is compared: training together, each site alone ("local"), in one place ("pooled")
+    arms: Arms = ("federated",)  # what is compared, of `medfl.study.arms.ARMS`
     task: Task
     preprocessing: Preprocessing = Preprocessing()
     splits: Splits = Splits()
@@ -95,6 +95,7 @@ class Study(Section):
 
     def _consistency_problems(self) -> list[str]:
         return [
+            *arm_problems(self.arms, self.rounds, self.personal.fine_tune_rounds),
             *self._choice_problems(),
             *self._option_problems(),
             *self._image_problems(),
@@ -235,10 +236,15 @@ class Study(Section):
 
     def check_real(self) -> None:
         """Raise ConfigError when the study asks real hospitals for what only a simulation can do."""
-        if "pooled" in self.arms:
-            what = "the arm 'pooled' trains on the patients of all hospitals in one place; no patient leaves a real hospital."
-            fix = 'Simulate it with medfl simulate; for a federation write arms = "federated,local".'
-            raise ConfigError([Problem("pyproject.toml", "arms", what, fix)])
+        fix = 'Simulate it with medfl simulate; for a federation write arms = "federated,local".'
+        reasons = (reason for arm, reason in SIMULATED_ARMS.items() if arm in self.arms)
+        if problems := [Problem("pyproject.toml", "arms", reason, fix) for reason in reasons]:
+            raise ConfigError(problems)
+
+    def rounds_of(self, arm: str) -> int:
+        """Return the most rounds of an arm; "fine-tuned" has a quarter, at least one, unless the study gives a number."""
+        tuning = self.personal.fine_tune_rounds or max(1, self.rounds // 4)
+        return {"ensemble": 0, "fine-tuned": tuning}.get(arm, self.rounds)
 
     @property
     def max_loss(self) -> float:

@@ -26,6 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "ditto": {"strategy.name": "ditto"},
     "fine-tuned": {"personal.layers": "head", "personal.fine-tune-steps": 1},
     "cyclic": {"strategy.name": "cyclic", "strategy.patience": 1, "rounds": 4},
+    "all arms": {"arms": "federated,local,pooled,ensemble,fine-tuned", "personal.fine-tune-rounds": 2},
     "half of the sites": {"strategy.fraction": 0.7, "contribution.method": "alignment", "evaluation.every": 2},
 }
 
@@ -118,7 +119,7 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("kind", "choose"),
     [
-        *(pytest.param(kind, Steps.one_of_each, marks=pytest.mark.slow, id=kind) for kind in KINDS),
+        *(pytest.param(kind, Steps.one_of_each, marks=pytest.mark.slow, id=kind) for kind in KINDS if kind != "all arms"),
         *(pytest.param(kind, Steps.to_try, marks=pytest.mark.long, id=f"{kind}, all") for kind in KINDS),
     ],
 )
@@ -138,6 +139,21 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(
         assert result_of(run) == expected, f"killed before step {step} of {whole.count}"
         assert run_status(read_history(run)) == "completed"
         shutil.rmtree(out)
+
+
+@pytest.mark.slow
+def test_arms_that_begin_with_the_models_of_others_go_on_after_a_crash(
+    config_of: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with steps() as whole:
+        conduct(config_of("all arms", tmp_path, name="run-whole"))
+    expected = result_of(tmp_path / "nodule" / "run-whole")
+    last_model = max(k for k, name in enumerate(whole.done) if name == "commit")
+    for step in (last_model - 6, whole.count - 3):  # in a round of the arm "fine-tuned"; after the first of its three tests
+        with steps(kill_before=step), pytest.raises(Killed):
+            conduct(config_of("all arms", tmp_path, name=f"run-{step:05d}"))
+        conduct(config_of("all arms", tmp_path, name=f"run-{step:05d}", resume=True))
+        assert result_of(tmp_path / "nodule" / f"run-{step:05d}") == expected
 
 
 @pytest.mark.slow

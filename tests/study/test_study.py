@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from medfl.errors import ConfigError
 from medfl.schema import Section
 from medfl.study import Study, flatten, read_run_config, read_study, study_from_run_config
+from medfl.testing.sites import make_study
 
 SAMPLES = sorted((Path(__file__).parents[2] / "sample_configs").glob("*/pyproject.toml"))
 
@@ -199,7 +200,7 @@ def with_another(section: Section, place: tuple[str, ...]) -> Section:
 
 @pytest.mark.parametrize("arms", ["federated,federated", "local,federated,local", "", "alone"])
 def test_each_arm_is_named_once(arms: str, nodule_study: Path) -> None:
-    with pytest.raises(ConfigError, match=r"arms: .*may hold federated, local, pooled, each once"):
+    with pytest.raises(ConfigError, match=r"arms: .*may hold federated, local, pooled, ensemble, fine-tuned, each once"):
         read_study(nodule_study, {"arms": arms})
 
 
@@ -291,3 +292,23 @@ def test_tables_with_the_same_flat_items_are_not_taken_for_each_other(tmp_path: 
             text=CONFIG.replace('kind = "segmentation"', "").replace("rounds = 3", 'rounds = 3\n"task.kind" = "segmentation"'),
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"arms": "federated,ensemble"}, "'ensemble' begins with the models of 'local'"),
+        ({"arms": "local,fine-tuned"}, "'fine-tuned' begins with the models of 'federated'"),
+        ({"rounds": 4, "personal": {"fine-tune-rounds": 5}}, "may be 4 at most"),
+    ],
+)
+def test_arms_that_cannot_be_made_are_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_study(**fields)
+
+
+def test_each_arm_has_its_rounds() -> None:
+    study = make_study(rounds=10)
+    assert [study.rounds_of(arm) for arm in ("federated", "local", "pooled", "ensemble", "fine-tuned")] == [10, 10, 10, 0, 2]
+    assert make_study(rounds=2).rounds_of("fine-tuned") == 1
+    assert make_study(rounds=9, personal={"fine-tune-rounds": 9}).rounds_of("fine-tuned") == 9

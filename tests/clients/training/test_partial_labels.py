@@ -16,6 +16,7 @@ from medfl.clients import session
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.tasks import segmentation_task
+from medfl.clients.tasks.inference import build_predictor
 from medfl.clients.training.batches import iter_batches
 from medfl.clients.training.devices import choose_device
 from medfl.clients.training.losses import build_loss
@@ -150,8 +151,8 @@ class Constant(torch.nn.Module):
 def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     study = make_study(task=TWO, evaluation={"surface": "always"})
     cases = [two_organs(0, "test", (1,)), two_organs(1, "test", (1,)), two_organs(2, "test")]
-    loss, place = build_loss(study), choose_device(study, site)
-    scored = segmentation_task.score_cases(study, cases, Constant(2, 3), place, loss, "test", keep_previews=True)
+    loss, predictor = build_loss(study), build_predictor(study, Constant(2, 3), choose_device(study, site))
+    scored = segmentation_task.score_cases(study, cases, predictor, loss, "test", keep_previews=True)
     scores = scored.metrics
     assert set(scores) == set(metrics.empty_metrics(study))
     assert scores["eval.patients"] == 3
@@ -163,18 +164,17 @@ def test_a_site_judges_only_what_it_annotated(make_study, site) -> None:
     assert set(scored.patients["pat-0000000000000000"]["classes"]) == {"left"}
     assert set(scored.patients["pat-0000000000000002"]["classes"]) == {"left", "right"}
     assert len(scored.previews) == 3
-    nobody = segmentation_task.score_cases(study, cases[:2], Constant(2, 3), place, loss, "test").metrics
+    nobody = segmentation_task.score_cases(study, cases[:2], predictor, loss, "test").metrics
     assert nobody["eval.patients.right"] == 0
     assert nobody["eval.surface-dice.right"] == 0.0
     assert suppress(nobody, 2) == {key: round(v, 3) if isinstance(v, float) else v for key, v in nobody.items()}
 
 
 def test_the_loss_of_a_validation_is_the_marginal_one(make_study, site) -> None:
-    study, sure = make_study(task=TWO), Constant(2, 3)
+    study = make_study(task=TWO)
+    sure = build_predictor(study, Constant(2, 3), choose_device(study, site))
     known, unknown = (
-        segmentation_task.score_cases(study, [case], sure, choose_device(study, site), build_loss(study), "validation").metrics[
-            "eval.loss"
-        ]
+        segmentation_task.score_cases(study, [case], sure, build_loss(study), "validation").metrics["eval.loss"]
         for case in (two_organs(0, annotated=(1,), declared=False), two_organs(0, annotated=(1,)))
     )
     assert unknown < known - 2  # to predict what nobody annotated is not a mistake

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from medfl.clients.training.fine_tuning import fine_tuning_study
 from medfl.clients.training.optimizers import build_optimizer, set_factor
 from medfl.clients.training.schedules import lr_factor, study_progress
 from medfl.study.sections import Optimizer, Schedule
+from medfl.testing.sites import make_study
 
 
 def test_progress_goes_on_across_rounds() -> None:
@@ -52,3 +54,9 @@ def test_sgd_step_is_learning_rate_times_gradient() -> None:
     (3 * weight).sum().backward()
     optimizer.step()
     assert weight.item() == pytest.approx(1.0 - 0.05 * 3)
+
+
+def test_fine_tuning_goes_through_the_schedule_once_without_a_warm_up() -> None:
+    study = fine_tuning_study(make_study(rounds=8, schedule={"name": "polynomial", "power": 1.0, "warmup-rounds": 4}), rounds=2)
+    progress = [study_progress(number, 0, 1, study.rounds) for number in (1, 2)]
+    assert [lr_factor(study.schedule, p, study.rounds) for p in progress] == pytest.approx([0.75, 0.25])
