@@ -38,6 +38,7 @@ from medfl.data.layouts.table import (
     CSV_SUFFIXES,
     Table,
     count_blank_rows,
+    count_unmet_values,
     fill_pattern,
     filter_rows,
     get_optional_column,
@@ -84,6 +85,7 @@ def list_csv(site: Site, study: Study, index: FileIndex, selection: ImageSelecti
         patient_ids=bool(site.data.patient),
         warnings=(
             *_blank_warnings(full_table, site.data.where),
+            *_unmet_warnings(full_table, site.data.where),
             *unread_column_warnings(table, site.data),
             *resolver.warnings(),
         ),
@@ -276,3 +278,12 @@ def _blank_warnings(table: Table, conditions: str) -> tuple[Finding, ...]:
         return ()
     what = f"{count} row(s) of the index are blank in a column by which rows are chosen, so they are left out."
     return (Finding.warning("INDEX-BLANK", what, "Fill the cells, or remove the rows."),)
+
+
+def _unmet_warnings(table: Table, conditions: str) -> tuple[Finding, ...]:
+    """Return a warning about values by which rows are chosen and that no row has."""
+    count = count_unmet_values(table, conditions)
+    if not count:
+        return ()
+    what = f"{count} value(s) of 'where' stand in no row of the index, so they choose nothing."
+    return (Finding.warning("INDEX-WHERE", what, "Correct the spelling, or leave them out."),)

@@ -203,6 +203,12 @@ def count_blank_rows(table: Table, conditions: str) -> int:
     )
 
 
+def count_unmet_values(table: Table, conditions: str) -> int:
+    """Return how many values of the conditions no row has, as a misspelt one: it chooses nothing."""
+    parsed = _parse_conditions(table, conditions)
+    return sum(len((wanted - {""}) - {row[name] for row in table.rows}) for name, wanted, _ in parsed)
+
+
 def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool]]:
     """Return column, values, and whether they are dropped rather than kept."""
     found = []

@@ -173,6 +173,18 @@ def test_rows_that_are_blank_where_rows_are_chosen_are_counted(
     assert "INDEX-BLANK" not in codes(read_cohort(make_site(root, where="place!="), make_study()))
 
 
+@pytest.mark.parametrize(("where", "count"), [("place=x|y", 0), ("place=x|yy", 1), ("place!=z|w", 2), ("place!=", 0)])
+def test_a_value_that_chooses_nothing_is_told(
+    root: Path, save_nifti: Any, make_site: Any, make_study: Any, where: str, count: int
+) -> None:
+    for n in range(2):
+        save_nifti(root / f"{n}.nii", MASK)
+    write_index(root, "0.nii,mask.nii,a,x", "1.nii,mask.nii,b,y", columns="image,label,patient,place")
+    cohort = read_cohort(make_site(root, where=where), make_study())
+    told = [finding.what for finding in cohort.findings if finding.code == "INDEX-WHERE"]
+    assert told == ([f"{count} value(s) of 'where' stand in no row of the index, so they choose nothing."] if count else [])
+
+
 def test_the_one_table_that_gives_images_is_the_index(root: Path, save_nifti: Any, make_site: Any, make_study: Any) -> None:
     save_nifti(root / "0.nii", MASK)
     (root / "people.csv").write_text("patient,age\na,1\n")
