@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,13 +68,13 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
 
     results = run_all(plan, workers, quiet=as_json)
     read = list(read_arm_runs(results, plan.study))
-    summaries, differences = summarize([run for run, _ in read])
+    summaries, differences = summarize([run for run, _ in read], plan.study.evaluation.margin)
     failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
     record = {
         "study": plan.study.name,
         "seeds": plan.seeds,
         "arms": [_as_json(each) for each in summaries],
-        "differences": [_as_json(each) | {"verdict": each.verdict} for each in differences],
+        "differences": [_as_json(each) for each in differences],
         "failed": failed,
         "runs": [_run_as_json(each, plan.folder) for each in results if not each.reason],
     }
@@ -93,8 +92,10 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
 
 
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
-    values = dataclasses.asdict(each)
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+    from medfl.runs.history import to_json_value
+
+    values: dict[str, Any] = to_json_value(dataclasses.asdict(each))
+    return values
 
 
 def _run_as_json(result: RunResult, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Differences of the arms of a comparison on the same patients."""
+"""Differences of the arms of a comparison on the same patients, and what may be said of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import Floats, Interval, confidence_interval
+from medfl.evaluation.effect_size import EffectSize, effect_of
 from medfl.evaluation.paired_tests import holm, paired_p_value
-from medfl.evaluation.patient_results import Patient
+from medfl.evaluation.patients_needed import PatientsNeeded, patients_needed
+from medfl.evaluation.scored_runs import ScoredRun
 
 LEVEL = 0.05  # of the tests, all comparisons together
 
@@ -30,6 +31,16 @@ class ArmDifference:
         Its 95 % interval, not corrected for the number of comparisons.
     p_value : float, optional
         That of no difference, corrected for the number of comparisons (`medfl.evaluation.paired_tests`).
+    effect : EffectSize
+        How large the difference is.
+    verdict : {"higher", "lower", "not known"}
+        What the first arm is where the test and the interval both say so.
+    needed : PatientsNeeded, optional
+        About how many test patients would tell; None where it is known, and where no number would.
+    margin : float, optional
+        The margin that the study names, where a federated arm is compared with the pooled one.
+    not_inferior : bool, optional
+        Whether the interval is above minus the margin; False is "not shown", None without a margin.
     """
 
     first: str
@@ -37,35 +48,78 @@ class ArmDifference:
     difference: float
     interval: Interval | None
     p_value: float | None
+    effect: EffectSize
+    verdict: str
+    needed: PatientsNeeded | None
+    margin: float | None
+    not_inferior: bool | None
 
-    @property
-    def verdict(self) -> str:
-        """Return "higher" or "lower" where the test and the interval both say so, otherwise "not known"."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1] or self.p_value is None or self.p_value >= LEVEL:
-            return "not known"
-        return "higher" if self.interval[0] > 0 else "lower"
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two arms on the seeds of both: the difference of each draw (1 + B,), its p-value, and its effect."""
+
+    first: str
+    second: str
+    second_arm: str
+    differences: Floats
+    p_value: float | None
+    effect: EffectSize
 
 
 def compare_pairs(
-    by_title: Mapping[str, Mapping[int, ArmRun]], scores: Mapping[int, Floats], common: Sequence[Patient]
+    by_title: Mapping[str, Mapping[int, ScoredRun]], weights: Floats, margin: float = 0.0
 ) -> tuple[ArmDifference, ...]:
-    """Compare arms on the seeds that both completed: one whose run failed in an arm counts in neither."""
-    federated = [title for title, each in by_title.items() if next(iter(each.values())).arm == "federated"]
+    """Compare arms on the seeds that both completed: one whose run failed in an arm counts in neither.
+
+    Parameters
+    ----------
+    by_title, weights
+        What `medfl.evaluation.scored_runs.score_runs` gives.
+    margin : float
+        As for `medfl.evaluation.strategy_comparison.summarize`.
+    """
+    arms = {title: next(iter(each.values())).run.arm for title, each in by_title.items()}
+    federated = [title for title, arm in arms.items() if arm == "federated"]
     others = [title for title in by_title if title not in federated]
-    compared = []
+    pairs = []
     for one, two in [*itertools.product(federated, others), *((federated[0], other) for other in federated[1:])]:
         seeds = sorted(by_title[one].keys() & by_title[two].keys())
         if seeds:
             first, second = ([by_title[title][seed] for seed in seeds] for title in (one, two))
-            difference = np.mean([scores[id(a)] - scores[id(b)] for a, b in zip(first, second, strict=True)], axis=0)
-            p_value = paired_p_value([run.test for run in first], [run.test for run in second], common)
-            compared.append((one, two, difference, p_value))
-    corrected = holm([p_value for *_, p_value in compared])
-    return tuple(
-        _difference(one, two, difference, p_value)
-        for (one, two, difference, _), p_value in zip(compared, corrected, strict=True)
+            pairs.append(_compare(first, second, weights))
+    corrected = holm([pair.p_value for pair in pairs])
+    count, patients = len(pairs), weights.shape[1]
+    return tuple(_judge(pair, p_value, count, patients, margin) for pair, p_value in zip(pairs, corrected, strict=True))
+
+
+def _compare(first: Sequence[ScoredRun], second: Sequence[ScoredRun], weights: Floats) -> _Pair:
+    differences = np.mean([a.scores - b.scores for a, b in zip(first, second, strict=True)], axis=0)
+    tests, others = ([each.run.test for each in arm] for arm in (first, second))
+    effect = effect_of(tests, others, differences, weights)
+    one, two = first[0].run, second[0].run
+    return _Pair(one.title, two.title, two.arm, differences, paired_p_value(tests, others), effect)
+
+
+def _judge(pair: _Pair, p_value: float | None, comparisons: int, patients: int, margin: float) -> ArmDifference:
+    difference, interval = float(pair.differences[0]), confidence_interval(pair.differences[1:])
+    verdict = "not known"
+    if interval is not None and not interval[0] <= 0 <= interval[1] and p_value is not None and p_value < LEVEL:
+        verdict = "higher" if interval[0] > 0 else "lower"
+    needed = None
+    if verdict == "not known" and interval is not None and p_value is not None:
+        error = float(np.nanstd(pair.differences[1:], ddof=1))
+        needed = patients_needed(difference, error, patients, margin, LEVEL / comparisons)
+    margin_of_pair = margin if margin > 0 and pair.second_arm == "pooled" else None
+    return ArmDifference(
+        first=pair.first,
+        second=pair.second,
+        difference=difference,
+        interval=interval,
+        p_value=p_value,
+        effect=pair.effect,
+        verdict=verdict,
+        needed=needed,
+        margin=margin_of_pair,
+        not_inferior=None if margin_of_pair is None else interval is not None and interval[0] > -margin_of_pair,
     )
-
-
-def _difference(first: str, second: str, differences: Floats, p_value: float | None) -> ArmDifference:
-    return ArmDifference(first, second, float(differences[0]), confidence_interval(differences[1:]), p_value)

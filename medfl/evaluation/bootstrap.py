@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,10 @@ class PatientScores(ABC):
             Nan where it is not defined.
         """
 
+    @abstractmethod
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the results of the patients with these indices, in their order; each index once."""
+
 
 @dataclass(frozen=True, eq=False)
 class SegmentedPatients(PatientScores):
@@ -70,7 +74,11 @@ class SegmentedPatients(PatientScores):
     def score(self, weights: Floats) -> Floats:
         """Return the mean over the classes of the mean Dice over patients."""
         seen = np.isfinite(self.dice)
-        return _mean_defined(_ratio(weights @ np.where(seen, self.dice, 0.0), weights @ seen.astype(np.float64)))
+        return _mean_defined(ratio(weights @ np.where(seen, self.dice, 0.0), weights @ seen.astype(np.float64)))
+
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the results of the patients with these indices, in their order."""
+        return replace(self, patients=tuple(self.patients[k] for k in indices), dice=self.dice[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +105,20 @@ class ClassifiedPatients(PatientScores):
         scored = [1] if classes == 2 else list(range(classes))
         drawn = weights[:, self.owner]
         return _mean_defined(np.stack([_auroc(self.probabilities[:, c], self.truth == c, drawn) for c in scored], axis=1))
+
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the results of the patients with these indices, in their order."""
+        place = np.full(len(self.patients), -1)
+        place[indices] = np.arange(len(indices))
+        rows = np.flatnonzero(place[self.owner] >= 0)
+        patients = tuple(self.patients[k] for k in indices)
+        return replace(
+            self,
+            patients=patients,
+            owner=place[self.owner[rows]],
+            truth=self.truth[rows],
+            probabilities=self.probabilities[rows],
+        )
 
 
 def read_patient_scores(run: Path, study: Study, arm: str = "federated") -> PatientScores | None:
@@ -174,13 +196,18 @@ def _strata(patients: Sequence[Patient]) -> list[NDArray[np.int64]]:
     return [*strata, np.concatenate(alone)] if len(alone) > 1 else strata
 
 
-def confidence_interval(values: Floats) -> tuple[float, float] | None:
+def confidence_interval(values: Floats) -> Interval | None:
     """Return the middle 95 % of resampled values, None unless they are defined in nearly all draws."""
     defined = values[np.isfinite(values)]
     if len(defined) < 0.95 * len(values) or not len(defined):
         return None
     low, high = np.percentile(defined, _TAILS)
     return float(low), float(high)
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """Return the quotient of two arrays of one shape, nan where the whole is zero."""
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
 def _read_segmented(results: dict[Patient, Any], study: Study) -> SegmentedPatients:
@@ -212,14 +239,10 @@ def _auroc(scores: Floats, positive: NDArray[np.bool_], drawn: Floats) -> Floats
     np.add.at(ups, group[positive], drawn.T[positive])
     np.add.at(downs, group[~positive], drawn.T[~positive])
     below = np.cumsum(downs, axis=0) - downs
-    return _ratio((ups * (below + downs / 2)).sum(axis=0), ups.sum(axis=0) * downs.sum(axis=0))
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+    return ratio((ups * (below + downs / 2)).sum(axis=0), ups.sum(axis=0) * downs.sum(axis=0))
 
 
 def _mean_defined(values: Floats) -> Floats:
     """Return the mean of each row (B, C) over the columns that are defined."""
     defined = np.isfinite(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+    return ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, PatientScores, SegmentedPatients
-from medfl.evaluation.patient_results import Patient
 
 
-def paired_p_value(
-    first: Sequence[PatientScores], second: Sequence[PatientScores], patients: Sequence[Patient]
-) -> float | None:
+def paired_p_value(first: Sequence[PatientScores], second: Sequence[PatientScores]) -> float | None:
     """Return the p-value of no difference between two models, two-sided.
 
     Of a segmentation it is Wilcoxon's signed-rank test of the patients' Dice, zeros ranked along (Pratt 1959). Of a
@@ -28,19 +25,17 @@ def paired_p_value(
     Parameters
     ----------
     first, second : sequence of PatientScores
-        Tests of each model, one for each seed.
-    patients : sequence of (str, str)
-        Those that are compared, which all tests have.
+        Tests of each model, one for each seed, of the same patients in the same order.
 
     Returns
     -------
     float or None
         None where it is not known: with fewer than two patients, or patients of a class, at a hospital.
     """
-    if all(isinstance(test, SegmentedPatients) for test in (*first, *second)):
-        differences = _mean_dice(first, patients) - _mean_dice(second, patients)
+    if are_segmented(*first, *second):
+        differences = mean_dice(first) - mean_dice(second)
         return signed_rank_p_value(differences[np.isfinite(differences)])
-    score, parts = (one - other for one, other in zip(_auroc_of(first, patients), _auroc_of(second, patients), strict=True))
+    score, parts = (one - other for one, other in zip(_auroc_of(first), _auroc_of(second), strict=True))
     error = float(np.sqrt(np.sum(parts**2)))
     if not (math.isfinite(error) and error > 0):
         return 1.0 if error == 0 and score == 0 else None
@@ -110,36 +105,38 @@ def auroc_parts(scores: Floats, positive: NDArray[np.bool_], owner: NDArray[np.i
     return auroc, parts
 
 
-def _mean_dice(tests: Sequence[PatientScores], patients: Sequence[Patient]) -> Floats:
-    """Return the Dice of each patient, over the classes that are known and over the seeds."""
+def are_segmented(*tests: PatientScores) -> bool:
+    """Return whether patients have a Dice."""
+    return all(isinstance(test, SegmentedPatients) for test in tests)
+
+
+def mean_dice(tests: Sequence[PatientScores]) -> Floats:
+    """Return the Dice of each patient (P,), over the classes that are known and over the seeds; nan where none is."""
     by_seed = []
     for test in tests:
         assert isinstance(test, SegmentedPatients)
         seen = np.isfinite(test.dice)
         total, classes = np.where(seen, test.dice, 0.0).sum(axis=1), seen.sum(axis=1)
-        dice = np.divide(total, classes, out=np.full(len(total), np.nan), where=classes > 0)
-        place = {patient: k for k, patient in enumerate(test.patients)}
-        by_seed.append(dice[[place[patient] for patient in patients]])
+        by_seed.append(np.divide(total, classes, out=np.full(len(total), np.nan), where=classes > 0))
     return np.asarray(np.mean(by_seed, axis=0))
 
 
-def _auroc_of(tests: Sequence[PatientScores], patients: Sequence[Patient]) -> tuple[Floats, Floats]:
+def _auroc_of(tests: Sequence[PatientScores]) -> tuple[Floats, Floats]:
     """Return the AUROC within hospitals, weighted by patients, and the part of each patient, both averaged over seeds."""
-    found = [_auroc_of_one(test, patients) for test in tests]
+    found = [_auroc_of_one(test) for test in tests]
     return np.mean([score for score, _ in found]), np.mean([parts for _, parts in found], axis=0)  # type: ignore[return-value]
 
 
-def _auroc_of_one(test: PatientScores, patients: Sequence[Patient]) -> tuple[float, Floats]:
+def _auroc_of_one(test: PatientScores) -> tuple[float, Floats]:
     assert isinstance(test, ClassifiedPatients)
-    place = {patient: k for k, patient in enumerate(patients)}
-    index = np.array([place.get(patient, -1) for patient in test.patients])[test.owner]
-    sites = np.array([site for site, _ in patients])
+    count = len(test.patients)
+    sites = np.array([site for site, _ in test.patients])
     classes = test.probabilities.shape[1]
-    total, weight, parts = 0.0, 0, np.zeros(len(patients))
+    total, weight, parts = 0.0, 0, np.zeros(count)
     for site in np.unique(sites):
-        rows = np.flatnonzero((index >= 0) & (sites[index] == site))
+        rows = np.flatnonzero(sites[test.owner] == site)
         found = [
-            auroc_parts(test.probabilities[rows, c], test.truth[rows] == c, index[rows], len(patients))
+            auroc_parts(test.probabilities[rows, c], test.truth[rows] == c, test.owner[rows], count)
             for c in ([1] if classes == 2 else range(classes))
         ]
         defined = [(score, own) for score, own in found if math.isfinite(score)]

@@ -3,32 +3,68 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medfl.evaluation.arm_differences import ArmDifference, compare_pairs
 from medfl.evaluation.arm_runs import ArmRun
-from medfl.evaluation.bootstrap import DRAWS, Floats, Interval, confidence_interval, draw_weights
-from medfl.evaluation.hospital_scores import score_by_hospital, spread_weights
+from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, Interval, confidence_interval
+from medfl.evaluation.calibration import Calibration, calibrate
+from medfl.evaluation.hospital_scores import HospitalScore, find_lowest, summarize_hospitals
+from medfl.evaluation.scored_runs import ScoredRun, score_runs
 
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """An arm over all seeds: its mean score over the patients of all arms, the 95 % interval, and the work of one seed."""
+    """An arm over all seeds.
+
+    Parameters
+    ----------
+    title : str
+        Arm and strategy.
+    arm, strategy : str
+        As in `ArmRun`.
+    seeds, patients : int
+        How many there are; the patients are those of all arms.
+    score : float
+        Mean over the seeds.
+    interval : (float, float), optional
+        Its 95 % interval over patients, which knows nothing of seeds.
+    seed_scores : mapping of int to float
+        Score of each seed on the same patients.
+    seed_sd : float, optional
+        Standard deviation of these scores; None with one seed.
+    hospitals : tuple of HospitalScore
+        Every hospital with test patients.
+    lowest_hospital : HospitalScore, optional
+        The one of the lowest score, whose joint interval knows that it was chosen.
+    calibration : Calibration, optional
+        Of a classification.
+    steps, samples, bytes : int
+        The work of one seed, as in `ArmRun`.
+    """
 
     title: str
+    arm: str
+    strategy: str
     seeds: int
     patients: int
     score: float
     interval: Interval | None
+    seed_scores: Mapping[int, float]
+    seed_sd: float | None
+    hospitals: tuple[HospitalScore, ...]
+    lowest_hospital: HospitalScore | None
+    calibration: Calibration | None
     steps: int
     samples: int
     bytes: int
 
 
-def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
+def summarize(runs: Sequence[ArmRun], margin: float = 0.0) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
     """Summarize each arm over its seeds, and compare each federated one with the others on the same patients.
 
     Intervals are over patients: the same draws for all arms, with the mean over the seeds in each draw, and as many patients of
@@ -38,26 +74,44 @@ def summarize(runs: Sequence[ArmRun]) -> tuple[tuple[ArmSummary, ...], tuple[Arm
     ----------
     runs : sequence of ArmRun
         Arms of all seeds.
+    margin : float
+        Difference that the study calls small enough to be no worse than pooled training; 0: it names none.
     """
     if not runs:
         return (), ()
-    common = sorted(set.intersection(*(set(run.test.patients) for run in runs)))
-    draws = draw_weights(common, DRAWS if len(common) > 1 else 0, by_hospital=True)  # one patient tells nothing of others
-    weights = np.concatenate([np.ones((1, len(common))), draws])
-    by_title: dict[str, dict[int, ArmRun]] = {}
-    for run in runs:
-        by_title.setdefault(run.title, {})[run.seed] = run
-    scores = {id(run): score_by_hospital(run.test, spread_weights(weights, common, run.test)) for run in runs}
-    summaries = [
-        _summary(title, list(each.values()), len(common), np.mean([scores[id(run)] for run in each.values()], axis=0))
-        for title, each in by_title.items()
-    ]
-    return tuple(summaries), compare_pairs(by_title, scores, common)
+    by_title, weights = score_runs(runs)
+    summaries = tuple(_summary(list(each.values()), weights) for each in by_title.values())
+    return summaries, compare_pairs(by_title, weights, margin)
 
 
-def _summary(title: str, runs: Sequence[ArmRun], patients: int, scores: Floats) -> ArmSummary:
+def _summary(scored: Sequence[ScoredRun], weights: Floats) -> ArmSummary:
+    runs = [each.run for each in scored]
+    scores = np.mean([each.scores for each in scored], axis=0)
+    seed_scores = {each.run.seed: float(each.scores[0]) for each in scored}
+    patients = runs[0].test.patients
+    by_hospital = {
+        hospital: np.mean([each.by_hospital[hospital] for each in scored], axis=0) for hospital in scored[0].by_hospital
+    }
+    hospitals = summarize_hospitals(by_hospital, Counter(hospital for hospital, _ in patients))
+    tests = [run.test for run in runs if isinstance(run.test, ClassifiedPatients)]
     steps, samples, sent = (round(math.fsum(values) / len(runs)) for values in zip(*map(_work_of, runs), strict=True))
-    return ArmSummary(title, len(runs), patients, float(scores[0]), confidence_interval(scores[1:]), steps, samples, sent)
+    return ArmSummary(
+        title=runs[0].title,
+        arm=runs[0].arm,
+        strategy=runs[0].strategy,
+        seeds=len(runs),
+        patients=len(patients),
+        score=float(scores[0]),
+        interval=confidence_interval(scores[1:]),
+        seed_scores=seed_scores,
+        seed_sd=float(np.std(list(seed_scores.values()), ddof=1)) if len(runs) > 1 else None,
+        hospitals=hospitals,
+        lowest_hospital=find_lowest(hospitals),
+        calibration=calibrate(tests, weights) if tests and patients else None,
+        steps=steps,
+        samples=samples,
+        bytes=sent,
+    )
 
 
 def _work_of(run: ArmRun) -> tuple[int, int, int]:

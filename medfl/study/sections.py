@@ -155,6 +155,9 @@ class Evaluation(Section):
     max_distance: Annotated[  # mm (2-D: pixels): a patient's HD95 counts as this at most; 0: see `Study.max_distance`
         Number, Field(ge=0, exclude_if=lambda value: not value)  # likewise
     ] = 0.0
+    margin: Annotated[  # of Dice or AUROC, by which federated training may be below pooled and count as no worse; 0: none
+        Number, Field(ge=0, lt=1, exclude_if=lambda value: not value)  # likewise
+    ] = 0.0
 
 
 class Strategy(Section):

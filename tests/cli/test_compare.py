@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
+from medfl.cli.comparison_text import print_comparison
 from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients
 from medfl.evaluation.hospital_scores import score_by_hospital
@@ -84,6 +85,42 @@ def test_one_patient_at_each_hospital_has_an_interval_and_one_patient_in_all_has
     assert summary.interval[1] - summary.interval[0] > 0.1
     (alone, _), (difference,) = summarize([segmented("federated", [0.9]), segmented("local", [0.5])])
     assert (alone.interval, difference.verdict) == (None, "not known")
+
+
+@pytest.mark.parametrize(("below", "margin", "shown"), [(0.01, 0.02, True), (0.01, 0.005, False), (0.01, 0.0, None)])
+def test_federated_is_not_inferior_where_the_interval_is_above_the_margin(below: float, margin: float, shown: bool) -> None:
+    dice = np.linspace(0.5, 0.9, 40)
+    noise = np.tile([0.004, -0.004], 20)
+    arms = [segmented("federated", list(dice - below + noise)), segmented("pooled", list(dice)), segmented("local", list(dice))]
+    _, (pooled, local) = summarize(arms, margin)
+    assert (pooled.not_inferior, pooled.margin) == (shown, margin or None)
+    assert local.not_inferior is None
+
+
+def test_seeds_vary_apart_from_patients() -> None:
+    dice = np.linspace(0.5, 0.9, 20)
+    (three,), _ = summarize([segmented("local", list(dice + shift), seed) for seed, shift in enumerate((-0.01, 0.0, 0.01))])
+    assert three.seed_sd == pytest.approx(0.01)
+    assert three.seed_scores == pytest.approx({0: 0.69, 1: 0.7, 2: 0.71})
+    (one,), _ = summarize([segmented("local", list(dice))])
+    assert one.seed_sd is None
+
+
+def test_what_is_printed_says_no_more_than_the_numbers_and_fits_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    dice = np.linspace(0.5, 0.9, 20)
+    pooled = dice + 0.02 * np.array([*[1] * 13, *[-1] * 7])
+    arms = [segmented("federated", list(dice)), segmented("local", list(dice - 0.1)), segmented("pooled", list(pooled))]
+    print_comparison(*summarize(arms, margin=0.03), "segmentation")
+    told = capsys.readouterr().out
+    assert "federated fedavg is higher than local: +0.100" in told
+    assert "federated fedavg – pooled not known: -0.006" in told
+    assert "; N 1" in told
+    assert "federated fedavg is not inferior to pooled by more than 0.03." in told
+    assert "About N test patients would tell, if the difference is what it looks like." in told
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_what_is_compared_anyway_is_no_strategy(nodule_study: Path, nodule_hospitals: Path) -> None:

@@ -47,15 +47,15 @@ def test_the_difference_of_two_curves_is_tested_on_the_same_patients() -> None:
     first, second = classified(one, truth), classified(other, truth)
     parts = [auroc_parts(x, np.array(truth) == 1, np.arange(60), 60) for x in (one, other)]
     z = (parts[0][0] - parts[1][0]) / math.sqrt(np.sum((parts[0][1] - parts[1][1]) ** 2))
-    assert paired_p_value([first], [second], first.patients) == pytest.approx(2 * stats.norm.sf(abs(z)))
-    assert paired_p_value([first], [first], first.patients) == 1.0
+    assert paired_p_value([first], [second]) == pytest.approx(2 * stats.norm.sf(abs(z)))
+    assert paired_p_value([first], [first]) == 1.0
 
 
 def test_a_hospital_with_one_patient_of_a_class_leaves_the_difference_of_auroc_open() -> None:
     rng = np.random.default_rng(4)
     truth = [0, 1] * 10 + [0, 0, 0, 1]
     first, second = (classified(rng.normal(size=24), truth, "a" * 20 + "b" * 4) for _ in range(2))
-    assert paired_p_value([first], [second], first.patients) is None
+    assert paired_p_value([first], [second]) is None
 
 
 def test_dice_is_compared_by_the_signed_ranks_of_patients_with_seeds_averaged() -> None:
@@ -65,7 +65,7 @@ def test_dice_is_compared_by_the_signed_ranks_of_patients_with_seeds_averaged() 
     one[:, 3, 1] = math.nan  # a class that nobody annotated
     tests = [[SegmentedPatients(patients, dice) for dice in seeds] for seeds in (one, other)]
     expected = np.nanmean(one, axis=(0, 2)) - other.mean(axis=(0, 2))
-    p_value = paired_p_value(tests[0], tests[1], patients)
+    p_value = paired_p_value(tests[0], tests[1])
     assert p_value == pytest.approx(stats.wilcoxon(expected).pvalue)
 
 
@@ -90,7 +90,7 @@ def test_without_a_difference_one_test_in_twenty_says_that_there_is_one(kind: st
             truth = [k % 2 for k in range(60)]
             case = rng.normal(np.array(truth, float))
             tests = [classified(case + rng.normal(size=60), truth, "a" * 30 + "b" * 30) for _ in range(2)]
-            p_value = paired_p_value([tests[0]], [tests[1]], tests[0].patients)
+            p_value = paired_p_value([tests[0]], [tests[1]])
         assert p_value is not None
         found += p_value < 0.05
     assert 0.03 <= found / 400 <= 0.07
