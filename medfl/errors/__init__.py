@@ -14,6 +14,7 @@ from medfl.errors.exceptions import (
     Problem,
     QuorumError,
     RunError,
+    SecureAggregationError,
     StoppedError,
     TrainingError,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Problem",
     "QuorumError",
     "RunError",
+    "SecureAggregationError",
     "StoppedError",
     "TrainingError",
     "code_in",

@@ -9,6 +9,7 @@ MedflError                 everything that medfl raises on purpose
 ├── QuorumError            too few hospitals answered for a round to count
 ├── RunError               a run folder cannot be written, read or found
 ├── PolicyError            a hospital's policy refuses a study, a request of the server, or what would leave
+├── SecureAggregationError a step of secure aggregation would show more than the sum, or is not of the protocol
 ├── StoppedError           work ended early, because the run was stopped or took longer than the hospital allows
 ├── DeployError            a federation cannot be set up, started or reached
 ├── AuditError             a log of exchanges was changed after it was written
@@ -116,6 +117,10 @@ class RunError(MedflError):
 
 class PolicyError(MedflError):
     """A hospital's policy refuses something."""
+
+
+class SecureAggregationError(MedflError):
+    """A step of secure aggregation is refused."""
 
 
 class StoppedError(MedflError):

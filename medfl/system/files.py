@@ -88,7 +88,12 @@ def translate_file_errors() -> Iterator[None]:
 
 
 def write_file(
-    path: Path, content: bytes | Sequence[bytes], *, private: bool = False, durable: bool = True, replace: bool = True
+    path: Path,
+    content: bytes | Sequence[bytes | memoryview],
+    *,
+    private: bool = False,
+    durable: bool = True,
+    replace: bool = True,
 ) -> None:
     """Write a whole file: a reader sees the old content or the new one. Several processes may write the same file at once.
 
@@ -96,7 +101,7 @@ def write_file(
     ----------
     path : Path
         The file, in a folder that exists.
-    content : bytes or sequence of bytes
+    content : bytes or sequence of bytes or memoryview
         All of its content; parts are written one after the other, and not copied together.
     private : bool
         Let only the owner read it, from its first moment (mode 0600).
@@ -282,7 +287,7 @@ def _remove_abandoned(path: Path) -> None:
                 left.unlink()
 
 
-def _write_new(path: Path, content: bytes | Sequence[bytes], private: bool, durable: bool) -> None:
+def _write_new(path: Path, content: bytes | Sequence[bytes | memoryview], private: bool, durable: bool) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb") as file:
         file.writelines((content,) if isinstance(content, bytes) else content)
         if durable:
