@@ -13,7 +13,6 @@ from medfl.clients.algorithms.client_algorithm import ClientAlgorithm
 from medfl.clients.training.seeds import spawn_seed
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.data.store.prepared_data import PreparedCase, PreparedData
-from medfl.errors import ConfigError, Problem
 from medfl.study import Simulation
 
 Tensor = NDArray[Any]
@@ -43,13 +42,7 @@ def choose_attackers(simulation: Simulation, sites: Collection[str]) -> frozense
     """
     if simulation.attack == "none":
         return frozenset()
-    chosen = simulation.attackers
-    if len(chosen) == 1 and chosen[0].isdigit() and int(chosen[0]) <= len(sites):
-        return frozenset(sorted(sites)[: int(chosen[0])])
-    if not set(chosen) <= set(sites):
-        problem = f"came {','.join(chosen)!r}, allowed: a number up to {len(sites)}, or names of {', '.join(sorted(sites))}."
-        raise ConfigError([Problem("pyproject.toml", "simulation.attackers", problem)])
-    return frozenset(chosen)
+    return simulation.choose_sites("attackers", sites)
 
 
 def as_attacker(algorithm: ClientAlgorithm, simulation: Simulation, site: str, sites: Collection[str]) -> ClientAlgorithm:

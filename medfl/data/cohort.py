@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ from medfl.data.layouts.entries import Entry, Listing
 from medfl.data.layouts.patients import unite_patients
 from medfl.data.layouts.unused_files import no_images_error
 from medfl.data.layouts.used_tables import advise_on_index
+from medfl.data.patient_division import select_patients
 from medfl.data.pseudonyms import pseudonym
 from medfl.data.split_names import UNLABELLED, parse_split_name
 from medfl.data.splits import find_torn_patients, torn_patient_error
@@ -65,8 +64,9 @@ def read_cohort(
         raise DataError("SITE-CLASSES", what, "Set 'classes' in site.toml to one name for each class, in the study's order.")
     require_readable(site)
     with FileIndex(site, progress) as index:
-        listing = arrange_channels(unite_patients(list_images(site, study, index, inferred=inferred)), study, site.data)
-        entries = _select_partition(listing.entries, site, study)
+        listing = _list_patients(site, study, index, inferred=inferred)
+        entries, divided = select_patients(listing.entries, site, study)
+        listing = replace(listing, warnings=(*listing.warnings, *divided))
         if not entries:
             raise no_images_error(site, study, listing, index)
         cohort = _build_cohort(entries, listing, site, study, index)
@@ -74,6 +74,17 @@ def read_cohort(
             return cohort
         files = account_files(site, index, entries, study.task.modality, listing.not_meant, listing.tables)
         return replace(cohort, files=files)
+
+
+def check_division(site: Site, study: Study) -> None:
+    """Raise what `read_cohort` does where the patients of a data set cannot be divided among simulated hospitals."""
+    require_readable(site)
+    with FileIndex(site) as index:
+        select_patients(_list_patients(site, study, index).entries, site, study)
+
+
+def _list_patients(site: Site, study: Study, index: FileIndex, *, inferred: bool = False) -> Listing:
+    return arrange_channels(unite_patients(list_images(site, study, index, inferred=inferred)), study, site.data)
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:
@@ -114,21 +125,6 @@ def find_missing_classes(present: Iterable[int], study: Study, annotated: Iterab
         return ()
     what = f"no case of this site has: {', '.join(names)}."
     return (Finding("LBL-NO-CLASS", "", what, "Check 'classes' in site.toml if the site does have it.", "warning"),)
-
-
-def _select_partition(entries: Sequence[Entry], site: Site, study: Study) -> Sequence[Entry]:
-    """Return the patients that are dealt to this site when one data set simulates several."""
-    shares = site.data.shares
-    if not shares:
-        return entries
-    classes: dict[str, str] = {}
-    for entry in entries:
-        classes.setdefault(entry.patient or entry.key, entry.label.casefold() if isinstance(entry.label, str) else "")
-    seed = str(study.seed_of_splits).encode()
-    keyed = {p: hmac.new(seed, f"partition\x1f{p}".encode(), hashlib.sha256).hexdigest() for p in classes}
-    ordered = sorted(classes, key=lambda patient: (classes[patient], keyed[patient]))
-    own = set(ordered[site.data.share :: shares])
-    return [entry for entry in entries if (entry.patient or entry.key) in own]
 
 
 def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:

@@ -13,7 +13,7 @@ from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_colum
 from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
 from medfl.errors import ConfigError, DataError, Problem
-from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, Site, SiteData, ensure_secret, read_site
+from medfl.site import CLIENT_ENTRY_POINTS, Policy, Resources, SimulatedSite, Site, SiteData, ensure_secret, read_site
 from medfl.study import Simulation
 from medfl.study.study_file import STUDY_FILE
 
@@ -80,7 +80,7 @@ def read_simulated_sites(simulation: Simulation) -> tuple[Site, ...]:
         what = f"the store of the simulation cannot be written ({type(error).__name__})."
         fix = "Set MEDFL_STORE, or 'simulation.store' of the study, to a folder that you may write to."
         raise DataError("STORE-UNWRITABLE", what, fix) from None
-    return tuple(sorted(sites, key=lambda site: site.name))
+    return _with_scanners(sorted(sites, key=lambda site: site.name), simulation)
 
 
 def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Iterator[Site]:
@@ -95,11 +95,11 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
         for value in _site_values(index, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
             yield make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret)
-    elif simulation.partition == "random":
-        digits = len(str(simulation.sites))
-        for share in range(simulation.sites):
-            dealt = data.model_copy(update={"share": share, "shares": simulation.sites})
-            yield make_site(f"{folder.name}-{share + 1:0{digits}d}", folder, dealt, simulation.store, secret)
+    elif simulation.site_count:
+        digits = len(str(simulation.site_count))
+        for number in range(simulation.site_count):
+            site = make_site(f"{folder.name}-{number + 1:0{digits}d}", folder, data, simulation.store, secret)
+            yield site.model_copy(update={"simulated": SimulatedSite(simulation=simulation, number=number)})
     else:
         yield make_site(folder.name, folder, data, simulation.store, secret)
 
@@ -171,6 +171,20 @@ def _simulation_policy() -> Policy:
     """Return the policy of a simulation: nothing leaves the machine, and who simulates has installed what is installed."""
     installed = sorted({point.name for point in entry_points(group=CLIENT_ENTRY_POINTS)})
     return Policy(min_count=0, min_cases=1, max_excluded=1.0, previews=True, scores="exact", extensions=tuple(installed))
+
+
+def _with_scanners(sites: Sequence[Site], simulation: Simulation) -> tuple[Site, ...]:
+    """Return the sites of a simulation; those that it gives a scanner of their own know it."""
+    if not simulation.scanner_strengths:
+        return tuple(sites)
+    names = [site.name for site in sites]
+    chosen = simulation.choose_sites("scanner-sites", names) if simulation.scanner_sites else frozenset(names)
+
+    def adapt(site: Site) -> Site:
+        simulated = site.simulated or SimulatedSite(simulation=simulation)
+        return site.model_copy(update={"simulated": simulated.model_copy(update={"own_scanner": True})})
+
+    return tuple(adapt(site) if site.name in chosen else site for site in sites)
 
 
 def _adapt_site(site: Site, store: str, secret: Path) -> Site:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medfl.data.cohort import check_division
 from medfl.data.quality.dataset_names import read_declared_modality
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.errors import ConfigError, DataError, EngineError, Problem
@@ -160,6 +161,9 @@ def plan_simulation(
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
     app.study.contribution.check_sites(len(sites))
+    if app.simulation.site_count:
+        for site in {site.root: site for site in sites}.values():  # once for each folder, before anything starts
+            check_division(site, app.study)
     _check_modality(sites, app.study)
     return SimulatedRun(study_file, app, run_config, sites, out.resolve() / app.study.name / run)
 

@@ -1,6 +1,7 @@
 """A hospital as its site.toml describes it: its data, its resources, and the policy that no study can loosen."""
 
 from medfl.site.policy import MIN_NONZERO_COUNT, Policy
+from medfl.site.simulated_site import SimulatedSite
 from medfl.site.site import (
     CLIENT_ENTRY_POINTS,
     SITE_NAME_PATTERN,
@@ -18,6 +19,7 @@ __all__ = [
     "SITE_NAME_PATTERN",
     "Policy",
     "Resources",
+    "SimulatedSite",
     "Site",
     "SiteData",
     "ensure_secret",

@@ -16,8 +16,9 @@ from medfl.schema import NameMap, Section, Strings, read_section
 from medfl.site.federation_settings import SiteFederation
 from medfl.site.pacs import Pacs
 from medfl.site.policy import Policy
+from medfl.site.simulated_site import SimulatedSite
 from medfl.study.image_conditions import ImageConditions
-from medfl.study.sections import NotNegative, Positive
+from medfl.study.sections import Positive
 from medfl.system.files import write_file
 from medfl.system.spelling import are_distinct
 
@@ -51,8 +52,6 @@ class SiteData(Section):
     where: str = ""  # csv: "column=a|b" keeps rows; "column!=" drops the empty ones
     select: ImageConditions = ""  # DICOM images that are meant, beside the study's `select`: "ViewPosition=PA|AP"
     select_missing: Literal["leave-out", "use"] = "leave-out"  # images without an attribute that a `select` names
-    share: NotNegative = 0  # simulation: this site is share number `share` of `shares`, divided by patient
-    shares: NotNegative = 0
     label_geometry: Literal["strict", "resample"] = "strict"  # resample: masks on another grid, nearest neighbour
     mask_axes: Literal["refuse", "columns-rows", "rows-columns"] = "refuse"  # of NIfTI beside pictures without a position
     mask_values: Literal["drawn", "shown", "stored"] = "drawn"  # of pictures, where what is stored and what is shown differ
@@ -93,6 +92,7 @@ class Site(Section):
         Strings, AfterValidator(_check_classes)
     ] = ()
     folder: Path = Path()  # of the site.toml; set on reading
+    simulated: SimulatedSite | None = None  # set by a simulation
 
     @property
     def root(self) -> Path:
@@ -153,7 +153,8 @@ def read_site(path: Path) -> Site:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fix = 'Write paths with "/"; in WSL the folder C:\\daten is root = "/mnt/c/daten".' if "\\" in text else ""
         raise ConfigError([Problem(file.name, "(whole file)", f"this is not valid TOML: {error}.", fix)]) from None
-    foreign = [Problem(file.name, "folder", "there is no such key here.")] if values.pop("folder", None) is not None else []
+    set_by_medfl = [key for key in ("folder", "simulated") if values.pop(key, None) is not None]
+    foreign = [Problem(file.name, key, "there is no such key here.") for key in set_by_medfl]
     try:
         site = read_section(Site, values, file.name)
     except ConfigError as error:

@@ -173,6 +173,9 @@ def _read_tables(values: Mapping[str, Any], file: str) -> StudyApp:
             f"{study.task.channels} says how many, but not which; hospitals would take different images for the same channel."
         )
         problems.append(Problem(file, "task.channels", what, 'Name them in order, for example channels = "T1,FLAIR".'))
+    if study and simulated:
+        told = simulated.task_problems(study.task)
+        problems += [Problem(file, f"{_SIMULATION}.{key}", f"{what}.") for key, what in told]
     if study is None or simulated is None or served is None or problems:
         raise ConfigError([say_what_is_not_offered(problem, values) for problem in problems])
     return StudyApp(study, simulated, served)

@@ -18,6 +18,8 @@ from medfl.data.load import load_case
 from medfl.data.quality.site_check import check_site
 from medfl.data.splits import assign_splits
 from medfl.errors import DataError
+from medfl.site import SimulatedSite
+from medfl.study import Simulation
 
 BOX = np.arange(120, dtype=np.int16).reshape(3, 4, 10)
 MASK = (BOX > 30).astype(np.uint8)
@@ -137,11 +139,13 @@ def test_no_class_is_missed_where_there_is_no_case(csv_site: Any, make_study: An
     assert codes(read_cohort(csv_site("\n".join(["image,label,patient", *rows])), study)) == {"IMG-MISSING": 5}
 
 
-def test_shares_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:
+def test_random_halves_deal_every_patient_once_and_classes_evenly(csv_site: Any, make_study: Any) -> None:
     rows = [f"images/{n % 4 + 1}.nii.gz,{'ab'[n % 2]},p{n % 4}" for n in range(4)]
     study = make_study(task__kind="classification", task__classes="a,b")
     index = "image,label,patient\n" + "\n".join(rows)
-    dealt = [read_cohort(csv_site(index, share=k, shares=2), study).cases for k in range(2)]
+    site, settings = csv_site(index), Simulation(partition="random", sites=2)
+    halves = [site.model_copy(update={"simulated": SimulatedSite(simulation=settings, number=k)}) for k in range(2)]
+    dealt = [read_cohort(half, study).cases for half in halves]
     assert [sorted(case.label for case in cases) for cases in dealt] == [[0, 1], [0, 1]]  # type: ignore[type-var]
     assert len({case.name for cases in dealt for case in cases}) == 4
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medfl.data import simulated_sites
-from medfl.data.cohort import read_cohort
+from medfl.data.cohort import check_division, read_cohort
 from medfl.data.load import load_case
 from medfl.data.simulated_sites import join_folders, read_simulated_sites
 from medfl.data.splits import assign_splits
@@ -88,6 +88,37 @@ def test_a_split_seed_keeps_patients_at_their_random_sites(pool: Path, make_stud
 
     assert patients(seed=1, **{"split-seed": 4}) == patients(seed=2, **{"split-seed": 4}) == patients(seed=4)
     assert patients(seed=1) != patients(seed=4)
+
+
+def test_stated_shares_of_positives_are_of_patients_and_who_is_left_out_is_counted(
+    pool: Path, study: Study, simulation_of: Any
+) -> None:
+    rows = [f"{n}.png,{'ab'[n in (3, 9)]},p{n % 6},X" for n in range(12)]  # one patient of class b, who has two images
+    (pool / "index.csv").write_text("\n".join(["image,label,patient,site", *rows]))
+    sites = read_simulated_sites(simulation_of(pool, partition="positives", positives=(0.5, 0.0), shares=(0.4, 0.6)))
+    cohorts = [read_cohort(site, study) for site in sites]
+    assert [sorted(case.label for case in cohort.cases) for cohort in cohorts] == [[0, 0, 1, 1], [0] * 6]
+    told = [[finding.what for finding in cohort.findings if finding.code == "SITE-REST"] for cohort in cohorts]
+    assert told == [["1 of 6 patients have no place in the stated shares, and are at no hospital."], []]
+
+
+def test_more_hospitals_than_patients_are_refused(pool: Path, study: Study, simulation_of: Any) -> None:
+    site, *_ = read_simulated_sites(simulation_of(pool, partition="random", sites=7))
+    with pytest.raises(DataError, match=r"SITE-PARTITION\] 6 patients cannot be at 7 hospitals"):
+        check_division(site, study)
+
+
+def test_chosen_hospitals_have_a_scanner_of_their_own(pool: Path, simulation_of: Any) -> None:
+    def chosen(**settings: Any) -> list[bool]:
+        sites = read_simulated_sites(simulation_of(pool, partition="random", sites=3, **settings))
+        return [site.simulated is not None and site.simulated.own_scanner for site in sites]
+
+    assert chosen() == [False, False, False]
+    assert chosen(scanner_gain=0.2) == [True, True, True]
+    assert chosen(scanner_gain=0.2, scanner_sites="1") == [True, False, False]
+    assert chosen(scanner_gain=0.2, scanner_sites="pool-2,pool-3") == [False, True, True]
+    with pytest.raises(ConfigError, match=r"simulation\.scanner-sites: came 'north', allowed: a number up to 3, or names of"):
+        chosen(scanner_gain=0.2, scanner_sites="north")
 
 
 def test_folders_with_a_site_toml_are_sites_of_their_own(pool: Path, simulation_of: Any, tmp_path: Path) -> None:

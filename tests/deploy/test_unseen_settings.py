@@ -31,6 +31,15 @@ SIMULATION: dict[str, Any] = {
     "simulation.partition": "none",
     "simulation.column": "ward",
     "simulation.sites": 5,
+    "simulation.alpha": 0.5,
+    "simulation.shares": "0.75,0.25",
+    "simulation.positives": "0.25,0.5",
+    "simulation.scanner-sites": "hospital-1",
+    "simulation.scanner-gain": 0.1,
+    "simulation.scanner-contrast": 0.1,
+    "simulation.scanner-bias": 0.1,
+    "simulation.scanner-noise": 0.1,
+    "simulation.scanner-resolution": 0.1,
     "simulation.where": "ward=a",
     "simulation.image": "picture",
     "simulation.label": "finding",
@@ -43,6 +52,10 @@ SIMULATION: dict[str, Any] = {
 NEEDS: dict[str, dict[str, Any]] = {  # what a key says nothing without
     "simulation.column": {"simulation.partition": "column"},
     "simulation.sites": {"simulation.partition": "random"},
+    "simulation.alpha": {"simulation.partition": "label-skew", "simulation.sites": 2},
+    "simulation.shares": {"simulation.partition": "quantity-skew"},
+    "simulation.positives": {"simulation.partition": "positives"},
+    "simulation.scanner-sites": {"simulation.scanner-gain": 0.1},
 }
 SERVER: dict[str, Any] = {
     "server.out": "/secret/runs",

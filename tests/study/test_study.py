@@ -124,6 +124,10 @@ def test_an_unknown_network_names_those_there_are(tmp_path: Path) -> None:
         ("simulation.partition", "column", "needs the name of a column"),
         ("simulation.column", "site", "column: does nothing without a partition; write partition = 'column'"),
         ("simulation.sites", 3, "sites: does nothing without a partition; write partition = 'random'"),
+        ("simulation.alpha", 0.5, "alpha: does nothing with partition = 'auto'; write partition = 'label-skew' or"),
+        ("simulation.partition", "label-skew", "sites: partition = 'label-skew' needs 2 or more"),
+        ("simulation.partition", "positives", "positives: partition = 'positives' needs a share for each hospital"),
+        ("simulation.scanner-sites", "1", "does nothing without a strength"),
         ("training.patch", "a,b,c", "whole numbers"),
         ("preprocessing.spacing", "1,1,x", "numbers"),
         ("preprocessing.spacing", "1,1,nan", "numbers"),
@@ -312,3 +316,22 @@ def test_each_arm_has_its_rounds() -> None:
     assert [study.rounds_of(arm) for arm in ("federated", "local", "pooled", "ensemble", "fine-tuned")] == [10, 10, 10, 0, 2]
     assert make_study(rounds=2).rounds_of("fine-tuned") == 1
     assert make_study(rounds=9, personal={"fine-tune-rounds": 9}).rounds_of("fine-tuned") == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "message"),
+    [
+        ({"partition": "quantity-skew", "shares": "0.6,0.3"}, "shares", "together they must be 1; they are 0.9"),
+        ({"partition": "quantity-skew", "shares": "0.6,0.4", "sites": 3}, "shares", "holds 2 numbers for 3 hospitals"),
+        ({"partition": "quantity-skew", "shares": "0.6,0.4", "alpha": 1.0}, "shares", "needs either 'alpha', or"),
+        ({"partition": "quantity-skew", "sites": 3}, "shares", "needs either 'alpha', or"),
+        ({"partition": "label-skew", "sites": 3}, "alpha", "needs a number above 0"),
+        ({"partition": "random", "sites": 3, "alpha": 0.1}, "alpha", "does nothing with partition = 'random'"),
+        ({"partition": "positives", "positives": "0.5,1.5"}, "positives", "every share must be from 0 to 1"),
+        ({"partition": "positives", "positives": "0.5,0.5"}, "partition", "is for classification"),
+    ],
+)
+def test_a_division_that_cannot_be_is_refused(settings: dict[str, Any], key: str, message: str, tmp_path: Path) -> None:
+    found = problems_of(write(tmp_path), **{f"simulation__{name}": value for name, value in settings.items()})
+    assert list(found) == [f"simulation.{key}"]
+    assert message in found[f"simulation.{key}"]

@@ -14,7 +14,7 @@ from medfl.study import Study
 STATE_FOLDER = "state"  # folder of a site in which `medfl.clients.training.client_state` keeps what must outlast a round
 
 # where the files lie and what they are called there; every other key of the table may decide what is read from them
-_LOCATION_KEYS = {"root", "layout", "index", "image", "label", "patient", "where", "share", "shares"}
+_LOCATION_KEYS = {"root", "layout", "index", "image", "label", "patient", "where"}
 
 
 def store_root(site: Site) -> Path:
@@ -35,8 +35,13 @@ def run_state_folder(root: Path, study_hash: str, run: str) -> Path:
 
 def compute_cache_key(site: Site, study: Study) -> str:
     """Return the hash of how a site's images are read and preprocessed for a study, in hexadecimal."""
+    simulated = site.simulated
+    scanner = (
+        simulated.simulation.scanner_strengths | {"seed": study.seed_of_splits} if simulated and simulated.own_scanner else {}
+    )
     return hash_values(
         {
+            **({"scanner": scanner} if scanner else {}),
             "store": FORMAT_VERSION,
             "task": study.task.model_dump(mode="json"),
             "preprocessing": study.preprocessing.model_dump(mode="json"),

@@ -22,7 +22,7 @@ LoadedCase = tuple[Volume, NDArray[np.uint8] | int | None]
 
 
 def build_case_arrays(
-    read: Callable[[], LoadedCase], study: Study, site: Site, annotated: Sequence[int] = ()
+    read: Callable[[], LoadedCase], study: Study, site: Site, annotated: Sequence[int] = (), patient: str = ""
 ) -> tuple[dict[str, Array], Meta]:
     """Read a case and return its arrays by file name, and the facts for its ``meta.json``.
 
@@ -37,17 +37,21 @@ def build_case_arrays(
         Says how large a prepared image may be.
     annotated : sequence of int
         Classes that were looked for in the case, empty for all: `medfl.data.classes.annotated_classes`.
+    patient : str
+        The patient's `split_order`; what a simulated scanner draws for one image depends on it.
 
     Raises
     ------
     DataError
         If `read` or `medfl.data.preprocess.steps.preprocess` raises it; ``PREP-SIZE`` and ``CASE-MEMORY``.
     """
-    # here, because it imports MONAI: seconds that a second start must not pay
+    # here, because they import MONAI: seconds that a second start must not pay
+    from medfl.data.preprocess.scanner_shift import with_own_scanner
     from medfl.data.preprocess.steps import normalize_and_resample, orient, orient_and_crop, to_contiguous
 
     volume, label = read()
     content = checksum_content(volume, label)
+    volume = with_own_scanner(volume, site, study, f"{patient}\x1f{content[0]}")
     source = SourceGrid.of_volume(volume).to_facts()
     one_class = label if isinstance(label, int) else None
     volume, mask = orient(volume, label if isinstance(label, np.ndarray) else None, study)

@@ -107,7 +107,7 @@ class CaseCache:
             with silence_libraries():
                 annotated = annotated_classes(case.annotated, self._study, self._site)
                 read = partial(load_case, case, self._study, self._site)
-                arrays, facts = build_case_arrays(read, self._study, self._site, annotated)
+                arrays, facts = build_case_arrays(read, self._study, self._site, annotated, case.split_order)
             if self.case_key(case) != key:
                 raise RuntimeError("the source changed while it was read")
         except DataError as error:
@@ -142,6 +142,8 @@ class CaseCache:
         """
         label = self._source_key(case.label) if isinstance(case.label, Source) else case.label
         parts = {"plan": self._cache_key, "image": self._source_key(case.image), "label": label, "annotated": case.annotated}
+        if self._site.simulated and self._site.simulated.own_scanner:
+            parts["patient"] = case.split_order  # the noise of a simulated scanner depends on it
         return hash_values(parts)
 
     def open_case(self, case: Case, outcome: Outcome) -> OnDiskCase | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,11 @@ from medfl.data.store import cache_key as cache_key_module
 from medfl.data.store import case_cache as case_cache_module
 from medfl.data.store import versions
 from medfl.data.store.cache_status import get_cache_status
+from medfl.data.store.case_cache import CaseCache
 from medfl.data.store.prepare import prepare, store_root
 from medfl.errors import DataError
-from medfl.site import Resources, Site, SiteData
+from medfl.site import Resources, SimulatedSite, Site, SiteData
+from medfl.study import Simulation
 from tests.data.store.store_site import by_name, mask_of, site_of, spoil, study_of, write_nifti
 
 
@@ -52,6 +55,36 @@ def test_other_preprocessing_does_not_meet_old_results(tmp_path: Path) -> None:
     other = prepare(site, study_of(intensity="zscore"))
     assert one.cases[0].image.min() == 0
     assert other.cases[0].image.min() < -1
+
+
+def test_another_simulated_scanner_does_not_meet_old_results(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north")
+
+    def with_scanner(**strengths: float) -> Site:
+        simulated = SimulatedSite(simulation=Simulation(**strengths), own_scanner=True)
+        return site.model_copy(update={"simulated": simulated})
+
+    def images(site: Site, seed: int) -> list[np.ndarray]:
+        study = study_of(intensity="unit").model_copy(update={"seed": seed})
+        return [case.image for _, case in sorted(by_name(prepare(site, study)).items())]
+
+    plain = images(site, 1)
+    shifts = [with_scanner(scanner_noise=0.5), with_scanner(scanner_noise=0.1), with_scanner(scanner_bias=0.5)]
+    found = [plain, *(images(shift, 1) for shift in shifts), images(shifts[0], 2)]
+    assert all(not np.array_equal(one[0], other[0]) for one, other in itertools.combinations(found, 2))
+    for again, before in zip((site, *shifts), found, strict=False):
+        np.testing.assert_array_equal(images(again, 1), before)
+
+
+def test_noise_of_one_image_depends_on_whose_it_is(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "north", 3)
+    simulated = SimulatedSite(simulation=Simulation(scanner_noise=0.5), own_scanner=True)
+    noisy, study = site.model_copy(update={"simulated": simulated}), study_of(intensity="unit")
+    (case, *_), cache = read_cohort(noisy, study).cases, CaseCache(noisy, study)
+    others = replace(case, split_order="0" * 64)
+    assert cache.case_key(case) != cache.case_key(others)
+    plain = CaseCache(site, study)
+    assert plain.case_key(case) == plain.case_key(others)
 
 
 @pytest.mark.parametrize(
