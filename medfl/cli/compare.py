@@ -64,6 +64,7 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
     from medfl.cli.sweep_outcome import run_all
     from medfl.evaluation.arm_runs import read_arm_runs
     from medfl.evaluation.strategy_comparison import summarize
+    from medfl.report.comparison_page import write_comparison_page
     from medfl.system.files import write_file
 
     results = run_all(plan, workers, quiet=as_json)
@@ -89,6 +90,9 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
         output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
     if not summaries:
         raise typer.Exit(1)
+    page = write_comparison_page(plan.folder)
+    if not as_json:
+        output.print(f"Page: {page}", soft_wrap=True)
 
 
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:

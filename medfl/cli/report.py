@@ -29,7 +29,8 @@ def report(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a run, or the beginning of its name. With --cases also a site.toml, or a folder of predictions."
+            help="Folder of a run or of a comparison, or the beginning of a run's name. "
+            "With --cases also a site.toml, or a folder of predictions."
         ),
     ],
     cases: Annotated[
@@ -51,10 +52,13 @@ def report(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every number of the report as CSV, and write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the HTML report of a run again, print its numbers, or list its cases."""
+    """Write the HTML report of a run or of a comparison again, print its numbers, or list its cases."""
     from medfl.api import open_run
     from medfl.runs.finding import find_named_run
 
+    if (run / "comparison.json").is_file():
+        _write_comparison(run, for_runs=cases or as_csv or as_json)
+        return
     if as_csv and (as_json or cases):
         other = "take either --json or --csv" if as_json else "tables of cases are CSV files already; the page names them"
         raise typer.BadParameter(other, param_hint="--csv")
@@ -68,6 +72,15 @@ def report(
         _print_numbers(run, as_csv=as_csv)
     else:
         output.print(f"Report: {open_run(run).write_report()}", soft_wrap=True)
+
+
+def _write_comparison(folder: Path, *, for_runs: bool) -> None:
+    from medfl.report.comparison_page import write_comparison_page
+
+    if for_runs:
+        what = "a comparison has its numbers in comparison.json and patients.csv; --cases, --csv and --json are for its runs"
+        raise typer.BadParameter(what, param_hint="RUN")
+    output.print(f"Page: {write_comparison_page(folder)}", soft_wrap=True)
 
 
 def _print_numbers(run: Path, *, as_csv: bool) -> None:

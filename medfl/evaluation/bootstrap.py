@@ -121,7 +121,7 @@ class ClassifiedPatients(PatientScores):
         )
 
 
-def read_patient_scores(run: Path, study: Study, arm: str = "federated") -> PatientScores | None:
+def read_patient_scores(run: Path, study: Study, arm: str = "federated", owner: str = "") -> PatientScores | None:
     """Read the results of the shared model of a run, or of each site's own in the arm "local", on every test patient.
 
     Parameters
@@ -132,6 +132,8 @@ def read_patient_scores(run: Path, study: Study, arm: str = "federated") -> Pati
         What was run.
     arm : str
         Arm of the comparison.
+    owner : str
+        Of the arm "local", the site whose model was tested at every site, instead of each site's own.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def read_patient_scores(run: Path, study: Study, arm: str = "federated") -> Pati
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    results = read_patient_results(run, arm=arm)
+    results = read_patient_results(run, arm=arm, owner=owner)
     if not results:
         return None
     return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(results, study)

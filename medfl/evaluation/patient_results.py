@@ -11,7 +11,7 @@ from medfl.errors import RunError
 Patient = tuple[str, str]  # site, pseudonym
 
 
-def read_patient_results(run: Path, *, personal: bool = False, arm: str = "federated") -> dict[Patient, Any]:
+def read_patient_results(run: Path, *, personal: bool = False, arm: str = "federated", owner: str = "") -> dict[Patient, Any]:
     """Read what each test patient of a simulation scored.
 
     Parameters
@@ -22,6 +22,8 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
         Results of each site's personal model instead of the shared one.
     arm : str
         Arm whose models were tested; of the arm "local", each site's own model.
+    owner : str
+        Of the arm "local", the site whose model was tested at every site, instead of each site's own.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
     """
     results: dict[Patient, Any] = {}
     for folder in sorted(run.glob("sites/*")):
-        file = _folder_of(folder, arm, personal=personal) / "test.json"
+        file = _folder_of(folder, arm, owner, personal=personal) / "test.json"
         try:
             patients = json.loads(file.read_bytes())["patients"]
             results |= {(folder.name, name): of_one for name, of_one in patients.items()}
@@ -47,8 +49,8 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
     return results
 
 
-def _folder_of(site: Path, arm: str, *, personal: bool) -> Path:
+def _folder_of(site: Path, arm: str, owner: str, *, personal: bool) -> Path:
     """Return the folder of the scores of an arm, given the folder of a site in a run."""
     if arm == "local":
-        return site / arm / site.name
+        return site / arm / (owner or site.name)
     return site / "personal" if personal else site / arm if arm != "federated" else site

@@ -1,4 +1,4 @@
-"""Line charts and ROC curves as inline SVG. Colours come from the style sheet of the report, so they follow light and dark."""
+"""Line charts and curves in the unit square as inline SVG. Colours come from the style sheet, so they follow light and dark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-COLOURS = 8  # as many as the style sheet has; further lines repeat them with dashes
+COLOURS, DASHES = 8, 5  # as many as the style sheet has; further lines repeat the colours with dashes
 _MAX_DOTS = 40  # of one line; more would blur it
 _MANY_LINES = 7  # with more lines, single ones are drawn faint behind the strong one
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 12.0, 46.0
@@ -36,7 +36,17 @@ class Line:
     @property
     def css(self) -> str:
         """Class names of the style sheet."""
-        return "strong" if self.style < 0 else f"c{self.style % COLOURS} d{self.style // COLOURS % 3}"
+        return "strong" if self.style < 0 else f"c{self.style % COLOURS} d{self.style // COLOURS % DASHES}"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band between two lines over the same x, drawn faint below the lines, in the colour of a style."""
+
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    style: int
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,33 @@ def line_chart(title: str, lines: Sequence[Line], y_label: str, x_label: str = "
 
 def roc_chart(title: str, lines: Sequence[Line]) -> Markup:
     """Draw ROC curves: x is 1 - specificity, y is sensitivity."""
+    return share_chart(title, lines, "1 − specificity", "Sensitivity")
+
+
+def share_chart(
+    title: str, lines: Sequence[Line], x_label: str, y_label: str, *, bands: Sequence[Band] = (), dots: bool = False
+) -> Markup:
+    """Draw lines in the unit square with its diagonal, above their bands.
+
+    Parameters
+    ----------
+    title : str
+        What the chart shows, for screen readers.
+    lines : sequence of Line
+        Both coordinates are from 0 to 1.
+    x_label, y_label : str
+        Names of the axes.
+    bands : sequence of Band
+        Drawn below the lines.
+    dots : bool
+        Whether each point has a dot.
+    """
     frame = _Frame(420, 400, (0, 1), (0, 1))
     fifths = [0, 0.2, 0.4, 0.6, 0.8, 1]
     (left, bottom), (right, top) = ((frame.x_pixel(end), frame.y_pixel(end)) for end in (0, 1))
-    chance = f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>'
-    body = [_draw_axes(frame, fifths, fifths, "1 − specificity", "Sensitivity"), Markup(chance)]
-    body += [_draw_line(frame, line, dots=False) for line in lines]
+    diagonal = f'<line class="chance" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>'
+    body = [_draw_axes(frame, fifths, fifths, x_label, y_label), *(_draw_band(frame, band) for band in bands), Markup(diagonal)]
+    body += [_draw_line(frame, line, x_label, dots=dots) for line in lines]
     return _svg(frame, title, body, "chart square")
 
 
@@ -178,6 +209,12 @@ def _draw_line(frame: _Frame, line: Line, x_label: str = "", *, dots: bool = Tru
             tooltip = f"{line.name}: {y:.3f} ({x_label.lower()} {x:g})"
             drawn += Markup(dot).format(line.css, f"{x_pixel:.1f}", f"{y_pixel:.1f}", radius, tooltip)
     return drawn
+
+
+def _draw_band(frame: _Frame, band: Band) -> Markup:
+    there, back = (list(zip(band.x, ends, strict=True)) for ends in (band.high, band.low))
+    path = "L".join(f"{frame.x_pixel(x):.1f} {frame.y_pixel(y):.1f}" for x, y in (*there, *back[::-1]))
+    return Markup(f'<path class="band c{band.style % COLOURS}" d="M{path}Z"/>')
 
 
 def _svg(frame: _Frame, title: str, body: Sequence[Markup], css: str) -> Markup:
