@@ -1,4 +1,4 @@
-"""Command `medfl compare`: together, alone and in one place, on the same patients."""
+"""Command `medfl compare`: several ways to a model, on the same patients."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def compare(
     folder: Annotated[Path, typer.Argument(help="Folder of the study, or its pyproject.toml.")],
     data: DataOption = None,
     strategies: Annotated[str, typer.Option(help="Federated strategies, with commas between; the study's unless given.")] = "",
+    arms: Annotated[
+        str, typer.Option(help="Arms, with commas between; all unless given: federated,local,pooled,ensemble,fine-tuned.")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds with commas between; the study's own unless given.")] = "",
     change: SetOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder under which the comparison's folder is made.")] = Path("sweeps"),
@@ -36,26 +39,52 @@ def compare(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list the runs; start none.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare training together with training alone and in one place, on the same patients."""
+    """Compare training together with training alone, in one place, and other ways, on the same patients."""
     from medfl.cli.sweep_outcome import print_plan
     from medfl.errors import ConfigError, Problem
-    from medfl.simulation.strategy_specs import REFERENCES
     from medfl.simulation.sweep_runner import plan_sweep
     from medfl.study import read_study
+    from medfl.study.arms import ARMS
 
     overrides = parse_overrides(change)
     study = read_study(folder, overrides)
     if study.split_seed is None:
         overrides["split-seed"] = study.seed  # patients stay where they are, whatever the seed
+    chosen = parse_arms(arms)
     names = [word.strip() for word in strategies.split(",") if word.strip()] or [study.strategy.name]
-    if references := sorted({"local", "pooled"}.intersection(names)):
-        what = "is in every comparison."
-        raise ConfigError([Problem("--strategies", join_words(references), what, "Name federated strategies alone.")])
-    plan = plan_sweep(folder, data or [], out, [*names, REFERENCES], parse_seeds(seeds), overrides, resume)
+    if no_strategies := sorted(set(ARMS).intersection(names)):
+        fix = "Name federated strategies alone, and arms with --arms."
+        raise ConfigError([Problem("--strategies", join_words(no_strategies), "is an arm, and no strategy.", fix)])
+    plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume, chosen)
     if dry_run:
         print_plan(plan, as_json=as_json)
         return
     run_comparison(plan, workers, as_json=as_json)
+
+
+def parse_arms(text: str) -> list[str]:
+    """Read the arms of a comparison with commas between, all where none is named; put them into their usual order.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such arm, the federated one is missing, or one that another begins with.
+    """
+    from medfl.errors import ConfigError, Problem
+    from medfl.study.arms import ARMS, missing_arms
+
+    named = {word.strip() for word in text.split(",") if word.strip()} or set(ARMS)
+    problems = [
+        Problem("--arms", arm, "there is no such arm.", f"Arms: {', '.join(ARMS)}.") for arm in sorted(named - set(ARMS))
+    ]
+    problems += [
+        Problem("--arms", arm, f"begins with the models of {needed!r}.", "Name both.") for arm, needed in missing_arms(named)
+    ]
+    if not problems and "federated" not in named:
+        problems = [Problem("--arms", text, "lacks 'federated', with which the others are compared.", "Name it too.")]
+    if problems:
+        raise ConfigError(problems)
+    return [arm for arm in ARMS if arm in named]
 
 
 def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
@@ -110,7 +139,7 @@ def _run_as_json(result: RunResult, folder: Path) -> dict[str, Any]:
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     file = io.StringIO()
-    columns = ("arm", "strategy", "seed", "hospital", "patient", "class", "truth", "value")
+    columns = ("arm", "strategy", "seed", "model", "hospital", "patient", "class", "truth", "value")
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

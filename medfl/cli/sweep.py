@@ -58,12 +58,11 @@ def sweep(
 
 def resume_sweep(folder: Path, workers: int = 0, *, as_json: bool = False) -> None:
     """Go on with a sweep: with the run that broke off, then with those that are left."""
-    from medfl.simulation.strategy_specs import REFERENCES
     from medfl.simulation.sweep_runner import plan_sweep_resumption
 
     with show_progress(_COMPARING, quiet=as_json):
         plan = plan_sweep_resumption(folder.resolve())
-    if any(spec.text == REFERENCES for spec in plan.specs):
+    if plan.arms:
         from medfl.cli.compare import run_comparison
 
         run_comparison(plan, workers, as_json=as_json)

@@ -67,7 +67,8 @@ def _run(sweep: Sweep, workers: int, *, quiet: bool) -> tuple[list[RunResult], L
                     with suppress(Exception):  # a report that fails must not end the sweep
                         write_report(result.run)
                 leaderboard = build_leaderboard(sweep, results)
-                write_leaderboard(leaderboard)
+                if not sweep.arms:  # a comparison has a table of its own
+                    write_leaderboard(leaderboard)
                 display.add_result(result, leaderboard)
                 if not quiet and not errors.is_terminal:
                     errors.print(display.result_line())

@@ -95,7 +95,7 @@ def compare_pairs(
 
 def _compare(first: Sequence[ScoredRun], second: Sequence[ScoredRun], weights: Floats) -> _Pair:
     differences = np.mean([a.scores - b.scores for a, b in zip(first, second, strict=True)], axis=0)
-    tests, others = ([each.run.test for each in arm] for arm in (first, second))
+    tests, others = ([test for each in arm for test in each.run.tests] for arm in (first, second))
     effect = effect_of(tests, others, differences, weights)
     one, two = first[0].run, second[0].run
     return _Pair(one.title, two.title, two.arm, differences, paired_p_value(tests, others), effect)

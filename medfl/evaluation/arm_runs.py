@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from medfl.evaluation.bootstrap import PatientScores, read_patient_scores
-from medfl.evaluation.patient_results import Patient, read_patient_results
+from medfl.evaluation.bootstrap import PatientScores, as_patient_scores
+from medfl.evaluation.patient_results import Patient, read_patient_results, read_results_elsewhere
 from medfl.messages.records import TRAIN_SAMPLES, TRAIN_STEPS
 from medfl.runs.history import Event, read_history
 from medfl.simulation.strategy_specs import LOCAL
 from medfl.simulation.sweep_runner import RunResult
 from medfl.study import Study
+from medfl.study.arms import ARM_NEEDS, OWN_MODEL_ARMS
+
+ELSEWHERE = "local elsewhere"  # each hospital's patients, by the models of the others: no arm of a run, but of a comparison
 
 Row = dict[str, Any]
 
@@ -24,17 +28,19 @@ class ArmRun:
     Parameters
     ----------
     arm : str
-        "federated", "local" or "pooled".
+        One of `medfl.study.arms.ARMS`, or `ELSEWHERE`.
     strategy : str
         Specification of the strategy; empty without one.
     seed : int
         Seed of the study.
     steps, samples : int
-        Optimizer steps, and passes through training cases, of all hospitals together.
+        Optimizer steps, and passes through training cases, of all hospitals, with those of the arm that it begins with.
     bytes : int
-        Sent both ways; 0 where nothing need be sent.
+        Sent both ways, likewise; 0 where nothing need be sent.
     test : PatientScores
         Scores of the test patients.
+    more_tests : tuple of PatientScores
+        Scores of the same patients by further models; the arm's score is the mean over the models.
     """
 
     arm: str
@@ -44,6 +50,12 @@ class ArmRun:
     samples: int
     bytes: int
     test: PatientScores
+    more_tests: tuple[PatientScores, ...] = ()
+
+    @property
+    def tests(self) -> tuple[PatientScores, ...]:
+        """The scores by all models of the arm, all of the same patients."""
+        return (self.test, *self.more_tests)
 
     @property
     def title(self) -> str:
@@ -61,18 +73,38 @@ def read_arm_runs(results: Iterable[RunResult], study: Study) -> Iterator[tuple[
     """
     for result in (each for each in results if each.status == "completed"):
         spec, seed, events = result.planned.spec, result.planned.seed, read_history(result.run)
+        strategy = "" if spec.name == LOCAL else spec.text
         for arm in result.planned.simulation.study.arms:
-            test = read_patient_scores(result.run, study, arm)
-            if test is None:
-                continue
-            rounds = [event for event in events if event["event"] == "round" and event["arm"] == arm]
-            sent = sum(e.get("bytes-up", 0) + e.get("bytes-down", 0) for e in rounds) if arm == "federated" else 0
-            strategy = "" if spec.name == LOCAL else spec.text
-            steps, samples = (_sum_of(rounds, key) for key in (TRAIN_STEPS, TRAIN_SAMPLES))
-            run = ArmRun(arm, strategy, seed, steps, samples, sent, test)
-            head = {"arm": arm, "strategy": strategy, "seed": seed}
-            scored = read_patient_results(result.run, arm=arm)
-            yield run, [head | row for patient, of_one in scored.items() for row in _patient_rows(patient, of_one, study)]
+            for name, found in _read_tests(result.run, arm):
+                head = {"arm": name, "strategy": strategy, "seed": seed}
+                test, *more = (as_patient_scores(of_all, study) for of_all, _ in found)
+                rows = [
+                    head | {"model": owners.get(patient[0], "")} | row
+                    for of_all, owners in found
+                    for patient, of_one in of_all.items()
+                    for row in _patient_rows(patient, of_one, study)
+                ]
+                yield ArmRun(name, strategy, seed, *_work_of(events, arm), test, tuple(more)), rows
+
+
+def _read_tests(run: Path, arm: str) -> Iterator[tuple[str, list[tuple[dict[Patient, Any], dict[str, str]]]]]:
+    """Yield an arm, and what goes with it: results of the test patients, each with whose model it is by hospital."""
+    if scored := read_patient_results(run, arm=arm):
+        yield arm, [(scored, {site: site for site, _ in scored} if arm in OWN_MODEL_ARMS else {})]
+    if arm == "local" and (elsewhere := [found for found in read_results_elsewhere(run) if found[0]]):
+        yield ELSEWHERE, elsewhere
+
+
+def _work_of(events: Sequence[Event], arm: str) -> tuple[int, int, int]:
+    """Return steps, passes through cases, and bytes of an arm, with those of the arm that it begins with."""
+    rounds = [event for event in events if event["event"] == "round" and event["arm"] == arm]
+    tests = [event for event in events if event["event"] == "test" and event["arm"] == arm]
+    exchanged = rounds if arm == "federated" else tests if arm == "ensemble" else []  # a test tells what an ensemble would send
+    sent = sum(event.get("bytes-up", 0) + event.get("bytes-down", 0) for event in exchanged)
+    steps, samples, before = _sum_of(rounds, TRAIN_STEPS), _sum_of(rounds, TRAIN_SAMPLES), (0, 0, 0)
+    if arm in ARM_NEEDS:
+        before = _work_of(events, ARM_NEEDS[arm])
+    return steps + before[0], samples + before[1], sent + before[2]
 
 
 def _sum_of(rounds: Iterable[Event], key: str) -> int:

@@ -146,8 +146,11 @@ def read_patient_scores(run: Path, study: Study, arm: str = "federated", owner: 
         ``TEST-DAMAGED`` when a file cannot be read.
     """
     results = read_patient_results(run, arm=arm, owner=owner)
-    if not results:
-        return None
+    return as_patient_scores(results, study) if results else None
+
+
+def as_patient_scores(results: dict[Patient, Any], study: Study) -> PatientScores:
+    """Return the results of one model on some test patients, which come as `read_patient_results` returns them."""
     return (_read_segmented if study.task.kind == "segmentation" else _read_classified)(results, study)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,49 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
     """
     results: dict[Patient, Any] = {}
     for folder in sorted(run.glob("sites/*")):
-        file = _folder_of(folder, arm, owner, personal=personal) / "test.json"
-        try:
-            patients = json.loads(file.read_bytes())["patients"]
-            results |= {(folder.name, name): of_one for name, of_one in patients.items()}
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, AttributeError):
-            what = f"the test scores of {folder.name!r} cannot be read."
-            raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
+        results |= _read_site(folder.name, _folder_of(folder, arm, owner, personal=personal))
     return results
+
+
+def read_results_elsewhere(run: Path) -> Iterator[tuple[dict[Patient, Any], dict[str, str]]]:
+    """Read what each test patient scored with the local models of the other hospitals, every one of them in its turn.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+
+    Yields
+    ------
+    results : dict
+        As `read_patient_results` returns them: of each hospital those with the model of one other.
+    owners : dict of str to str
+        The hospital whose model it is, by that of the patients.
+
+    Raises
+    ------
+    RunError
+        ``TEST-DAMAGED`` when a file cannot be read.
+    """
+    sites = sorted(run.glob("sites/*"))
+    others = {site: [own for own in sorted(site.glob("local/*")) if own.name != site.name] for site in sites}
+    for turn in range(max(map(len, others.values()), default=0)):
+        results: dict[Patient, Any] = {}
+        chosen = {site.name: owned[turn % len(owned)] for site, owned in others.items() if owned}
+        for site, folder in chosen.items():
+            results |= _read_site(site, folder)
+        yield results, {site: folder.name for site, folder in chosen.items()}
+
+
+def _read_site(site: str, folder: Path) -> dict[Patient, Any]:
+    try:
+        patients = json.loads((folder / "test.json").read_bytes())["patients"]
+        return {(site, name): of_one for name, of_one in patients.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, AttributeError):
+        what = f"the test scores of {site!r} cannot be read."
+        raise RunError("TEST-DAMAGED", what, "Put back a copy of the run.") from None
 
 
 def _folder_of(site: Path, arm: str, owner: str, *, personal: bool) -> Path:

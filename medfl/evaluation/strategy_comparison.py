@@ -93,7 +93,7 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats) -> ArmSummary:
         hospital: np.mean([each.by_hospital[hospital] for each in scored], axis=0) for hospital in scored[0].by_hospital
     }
     hospitals = summarize_hospitals(by_hospital, Counter(hospital for hospital, _ in patients))
-    tests = [run.test for run in runs if isinstance(run.test, ClassifiedPatients)]
+    tests = [test for run in runs for test in run.tests if isinstance(test, ClassifiedPatients)]
     steps, samples, sent = (round(math.fsum(values) / len(runs)) for values in zip(*map(_work_of, runs), strict=True))
     return ArmSummary(
         title=runs[0].title,

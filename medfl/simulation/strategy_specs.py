@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medfl.errors import ConfigError, Problem
 from medfl.errors.validation import did_you_mean
@@ -22,7 +22,7 @@ from medfl.study.algorithms import ADDITIONS
 from medfl.study.study_file import Scalar
 
 LOCAL = "local"
-REFERENCES = "local,pooled"  # of `medfl compare`: one run of both arms that have no strategy
+_ARMS_WITHOUT_STRATEGY = ("local", "pooled", "ensemble")
 _LOCAL_LAYERS = ("norm", "head")
 _CODECS = ("bf16", "int8", "top-k")
 _VALUE_KEYS = {  # additions that take a value: its key in the study
@@ -93,10 +93,32 @@ def parse_strategy_specs(texts: Sequence[str]) -> tuple[list[StrategySpec], list
     return specs, problems
 
 
+def specs_of_arms(specs: Sequence[StrategySpec], arms: Sequence[str]) -> list[StrategySpec]:
+    """Return the specifications of a comparison: each strategy with the arms that it makes, and one run of all other arms.
+
+    Parameters
+    ----------
+    specs : sequence of StrategySpec
+        The federated strategies.
+    arms : sequence of str
+        Arms that are compared.
+
+    Examples
+    --------
+    >>> specs, _ = parse_strategy_specs(["fedavg"])
+    >>> [(spec.name, spec.overrides["arms"]) for spec in specs_of_arms(specs, ["federated", "local", "pooled", "fine-tuned"])]
+    [('fedavg', 'federated,fine-tuned'), ('local', 'local,pooled')]
+    """
+    others = ",".join(arm for arm in arms if arm in _ARMS_WITHOUT_STRATEGY)
+    federated = ",".join(arm for arm in arms if arm not in _ARMS_WITHOUT_STRATEGY)
+    found = [replace(spec, overrides={**spec.overrides, "arms": federated}) for spec in specs] if federated else []
+    return [*found, *([StrategySpec(others, LOCAL, {"arms": others})] if others else [])]
+
+
 def _parse_spec(text: str) -> StrategySpec:
     base, *additions = re.split(r"\+(?=[a-z])", text)  # not the plus of 1e+3
     name, *options = base.split(":")
-    if name in (LOCAL, REFERENCES):
+    if name == LOCAL:
         if options or additions:
             raise ConfigError([_problem(text, "'local' takes neither options nor additions: nothing is exchanged.")])
         return StrategySpec(text, LOCAL, {"arms": name})

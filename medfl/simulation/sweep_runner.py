@@ -15,15 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfl.errors import ConfigError, MedflError, Problem, RunError
+from medfl.errors import ConfigError, MedflError, RunError
 from medfl.runs.run_folder import new_run_name
 from medfl.simulation.earlier_runs import EarlierRun, PresentData, comparable_config, earlier_runs
+from medfl.simulation.matched_runs import check_seeds, check_specs, config_of
 from medfl.simulation.resumed_run import plan_resumption
 from medfl.simulation.simulated_run import SimulatedRun, plan_simulation
-from medfl.simulation.strategy_specs import LOCAL, StrategySpec, parse_strategy_specs
-from medfl.strategies.strategy_registry import build_strategy
-from medfl.study import Study, app_from_run_config, study_from_run_config
-from medfl.study.algorithms import ALGORITHMS
+from medfl.simulation.strategy_specs import LOCAL, StrategySpec, parse_strategy_specs, specs_of_arms
+from medfl.study import Study, app_from_run_config
 from medfl.study.study_file import Scalar, StudyFile, make_study_file
 from medfl.system.files import translate_disk_errors, write_file
 
@@ -95,12 +94,15 @@ class Sweep:
         Runs in the order in which they are run: all strategies with one seed, then with the next.
     run_config : dict
         The study as Flower's flat run configuration.
+    arms : tuple of str
+        Arms that are compared (`medfl.study.arms`); empty where strategies are ranked.
     """
 
     folder: Path
     study: Study
     runs: tuple[PlannedRun, ...]
     run_config: dict[str, Scalar]
+    arms: tuple[str, ...] = ()
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
@@ -131,6 +133,7 @@ def plan_sweep(
     seeds: Sequence[int] = (),
     overrides: Mapping[str, Scalar] | None = None,
     resume: Path | None = None,
+    arms: Sequence[str] = (),
 ) -> Sweep:
     """Read a study and plan every run of a sweep; nothing is started or written.
 
@@ -151,6 +154,8 @@ def plan_sweep(
     resume : Path, optional
         Folder of an earlier sweep. Of its runs with the settings and the data of those planned here, those that are completed
         are used, and those that broke off go on after their last complete round.
+    arms : sequence of str
+        Arms to compare with each other; empty to rank the strategies.
 
     Returns
     -------
@@ -170,10 +175,12 @@ def plan_sweep(
             "SWEEP-MISSING", f"{resume.name!r} is not the folder of a sweep.", "Leave --resume out to start a new one."
         )
     specs, problems = parse_strategy_specs(strategies)
+    if arms:
+        specs = specs_of_arms(specs, arms)
     # no early stopping in a sweep: it would give a strategy that stalls fewer steps than the others
     base = plan_simulation(study, data, out, {"strategy.patience": 0, **(overrides or {})})
     folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
-    if problems := [*problems, *_check_specs(base, specs), *_check_seeds(base.study, seeds)]:
+    if problems := [*problems, *check_specs(base, specs), *check_seeds(base.study, seeds)]:
         raise ConfigError(problems)
     earlier, present = earlier_runs(folder / RUNS_FOLDER), PresentData()
     runs = [
@@ -181,7 +188,7 @@ def plan_sweep(
         for seed in dict.fromkeys(seeds or (base.study.seed,))
         for spec in specs
     ]
-    return Sweep(folder, base.study, tuple(runs), base.run_config)
+    return Sweep(folder, base.study, tuple(runs), base.run_config, tuple(arms))
 
 
 def plan_sweep_resumption(folder: Path) -> Sweep:
@@ -197,10 +204,11 @@ def plan_sweep_resumption(folder: Path) -> Sweep:
     try:
         record = json.loads((folder / SWEEP_FILE).read_bytes())
         strategies, seeds, config = record["strategies"], record["seeds"], record["config"]
+        arms = record.get("arms", [])
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError("SWEEP-MISSING", f"{folder.name!r} is not the folder of a sweep.", "Start a new one.") from None
     study = make_study_file(str(config["name"]), config)
-    return plan_sweep(study, [], folder.parent.parent, strategies, seeds, resume=folder)
+    return plan_sweep(study, [], folder.parent.parent, strategies, seeds, resume=folder, arms=arms)
 
 
 def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
@@ -225,27 +233,13 @@ def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
     """
     with translate_disk_errors("the folder of the sweep", "give the same command again"):
         (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
-    record = {"strategies": [spec.text for spec in sweep.specs], "seeds": sweep.seeds, "config": sweep.run_config}
+    strategies = [spec.text for spec in sweep.specs if not (sweep.arms and spec.name == LOCAL)]
+    record = {"strategies": strategies, "seeds": sweep.seeds, "config": sweep.run_config, "arms": sweep.arms}
     with translate_disk_errors("the folder of the sweep"):
         write_file(sweep.folder / SWEEP_FILE, json.dumps(record, indent=1).encode())
     for planned in sweep.runs:
         reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
         yield RunResult(planned, "failed" if reason else "completed", reason)
-
-
-def matched_rounds(spec: StrategySpec, rounds: int, sites: int) -> int:
-    """Return the number of rounds in which a strategy takes as many steps as FedAvg in `rounds` rounds, rounded.
-
-    Examples
-    --------
-    Ditto trains two models:
-
-    >>> [ditto], _ = parse_strategy_specs(["ditto"])
-    >>> matched_rounds(ditto, 10, sites=4)
-    5
-    """
-    algorithm = ALGORITHMS.get(spec.name)
-    return max(1, round(rounds / (algorithm.factor(sites) if algorithm else 1.0)))
 
 
 def _run_and_catch(simulation: SimulatedRun, workers: int) -> str:
@@ -259,27 +253,11 @@ def _run_and_catch(simulation: SimulatedRun, workers: int) -> str:
     return ""
 
 
-def _check_specs(base: SimulatedRun, specs: Sequence[StrategySpec]) -> Iterator[Problem]:
-    """Yield every problem that the study or the table of strategies has with a specification."""
-    for spec in specs:
-        try:
-            study = study_from_run_config(_run_config(base, spec, base.study.seed))
-            if spec.name != LOCAL:
-                build_strategy(study, study.quorum(enrolled=0))
-        except ConfigError as error:
-            yield from (_as_strategy_problem(spec, problem) for problem in error.problems)
-
-
-def _as_strategy_problem(spec: StrategySpec, problem: Problem) -> Problem:
-    where = "" if problem.key in ("(whole file)", "strategy.name") else f"{problem.key}: "
-    return Problem("--strategies", spec.text, where + problem.what, problem.fix)
-
-
 def _plan_run(
     base: SimulatedRun, spec: StrategySpec, seed: int, runs: Path, earlier: Sequence[EarlierRun], present: PresentData
 ) -> PlannedRun:
     name = f"{_slug(spec.text)}-seed-{seed}-{secrets.token_hex(3)}"  # never that of an earlier attempt
-    config = _run_config(base, spec, seed) | {"server.out": str(runs), "server.run": name}
+    config = config_of(base, spec, seed) | {"server.out": str(runs), "server.run": name}
     app = app_from_run_config(config)
     simulation = dataclasses.replace(base, app=app, run_config=config, run=runs / app.study.name / name)
     alike = [done for done in earlier if done.config == comparable_config(app)]
@@ -290,22 +268,6 @@ def _plan_run(
             with suppress(RunError):  # it cannot go on to the same numbers, so it starts anew
                 simulation = plan_resumption(done.path)
     return PlannedRun(spec, seed, simulation, finished, has_other_data=finished is None and len(same) < len(alike))
-
-
-def _check_seeds(study: Study, seeds: Sequence[int]) -> list[Problem]:
-    start = study.start
-    if not start.is_given or "new" not in (start.head, start.missing) or set(seeds) <= {study.seed}:
-        return []
-    what = "layers that the start weights lack are drawn from the seed, and the study holds the digest for one seed."
-    return [Problem("--seeds", "start", what, "Compare with the study's own seed.")]
-
-
-def _run_config(base: SimulatedRun, spec: StrategySpec, seed: int) -> dict[str, Scalar]:
-    """Return the run configuration of one run, without options that the study gives to another strategy."""
-    keep_options = spec.name in (LOCAL, base.study.strategy.name)
-    config = {key: v for key, v in base.run_config.items() if keep_options or not key.startswith("strategy.options.")}
-    rounds = matched_rounds(spec, base.study.rounds, len(base.sites))
-    return config | {"arms": "federated", **spec.overrides, "seed": seed, "rounds": rounds}
 
 
 def _slug(text: str) -> str:

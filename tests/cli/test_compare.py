@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from medfl.cli.app import app
+from medfl.cli.compare import parse_arms
 from medfl.cli.comparison_text import print_comparison
+from medfl.errors import ConfigError
 from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients
 from medfl.evaluation.hospital_scores import score_by_hospital
 from medfl.evaluation.strategy_comparison import summarize
+from medfl.study.arms import ARMS
 
 
 def segmented(arm: str, dice: list[float], seed: int = 1) -> ArmRun:
@@ -126,7 +130,38 @@ def test_what_is_printed_says_no_more_than_the_numbers_and_fits_a_terminal(
 def test_what_is_compared_anyway_is_no_strategy(nodule_study: Path, nodule_hospitals: Path) -> None:
     done = CliRunner().invoke(app, ["compare", str(nodule_study), "--data", str(nodule_hospitals), "--strategies", "local"])
     assert done.exit_code != 0
-    assert "in every comparison" in str(done.exception)
+    assert "is an arm, and no strategy" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arms", "reason"),
+    [
+        ("federated,alone", "there is no such arm"),
+        ("federated,ensemble", "begins with the models of 'local'"),
+        ("local,pooled", "lacks 'federated'"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused(arms: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_arms(arms)
+
+
+def test_arms_come_in_their_usual_order() -> None:
+    assert parse_arms(" pooled,federated ") == ["federated", "pooled"]
+    assert parse_arms("") == list(ARMS)
+
+
+def test_an_arm_of_several_models_has_their_mean_and_each_patient_counts_once() -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    scores = np.random.default_rng(1).uniform(0.4, 0.8, (2, 20))
+    poor, good = (segmented("local elsewhere", list(of_one)) for of_one in scores)
+    both = dataclasses.replace(poor, more_tests=(good.test,))
+    (_, summary), (difference,) = summarize([segmented("federated", dice), both])
+    mean = segmented("local elsewhere", list(scores.mean(axis=0)))
+    (_, as_one), (as_one_difference,) = summarize([segmented("federated", dice), mean])
+    assert summary.score == pytest.approx(as_one.score)
+    assert summary.interval == pytest.approx(as_one.interval)
+    assert difference.p_value == pytest.approx(as_one_difference.p_value)
 
 
 def test_patients_that_an_arm_lacks_count_in_none() -> None:
@@ -153,14 +188,23 @@ def test_all_arms_and_seeds_have_the_same_patients_and_steps(
     done = CliRunner().invoke(app, [*command, "--seeds", "1,2", "--json"])
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
-    assert [(arm["title"], arm["seeds"]) for arm in record["arms"]] == [("federated fedavg", 2), ("local", 2), ("pooled", 2)]
-    assert len({(arm["steps"], arm["samples"]) for arm in record["arms"]}) == 1
+    arms = {arm["title"]: arm for arm in record["arms"]}
+    titles = ["federated fedavg", "fine-tuned fedavg", "local", "local elsewhere", "pooled", "ensemble"]
+    assert [(title, arm["seeds"]) for title, arm in arms.items()] == [(title, 2) for title in titles]
+    work = {title: (arm["steps"], arm["samples"]) for title, arm in arms.items()}
+    once = work.pop("federated fedavg")
+    assert work.pop("fine-tuned fedavg") == (2 * once[0], 2 * once[1])  # one round of each
+    assert set(work.values()) == {once}
+    assert arms["fine-tuned fedavg"]["bytes"] == arms["federated fedavg"]["bytes"] > 0
+    assert arms["ensemble"]["bytes"] > arms["local"]["bytes"] == 0
     with (Path(record["folder"]) / "patients.csv").open() as file:
         rows = list(csv.DictReader(file))
     patients: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for row in rows:
         patients.setdefault((row["arm"], row["seed"]), set()).add((row["hospital"], row["patient"]))
-    assert len(patients) == 6
+        assert (row["model"] == row["hospital"]) == (row["arm"] in ("local", "fine-tuned"))
+        assert bool(row["model"]) == (row["arm"] in ("local", "fine-tuned", "local elsewhere"))
+    assert len(patients) == 12
     assert len({frozenset(each) for each in patients.values()}) == 1
     again = CliRunner().invoke(app, ["resume", record["folder"], "--json"])
     assert json.loads(again.stdout)["arms"] == record["arms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import signal
@@ -98,7 +99,10 @@ def test_the_display_tells_which_run_of_how_many_and_the_best_so_far(
 
 
 def test_the_rounds_of_all_arms_of_a_run_are_counted(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
-    sweep = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["local,pooled"], overrides={"rounds": 1})
+    sweep = plan_sweep(
+        nodule_study, [nodule_hospitals], tmp_path, ["fedavg"], overrides={"rounds": 1}, arms=["federated", "local", "pooled"]
+    )
+    sweep = dataclasses.replace(sweep, runs=sweep.runs[1:])
     run = Run.create(sweep.folder / "runs", sweep.runs[0].simulation.app)
     for arm in ("local", "pooled"):
         run.history.append({"event": "round", "arm": arm, "round": 1, "score": None, "sites": {}, "seconds": 1.0})

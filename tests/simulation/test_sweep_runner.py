@@ -13,9 +13,10 @@ from medfl.data.store.prepare import prepare
 from medfl.errors import ConfigError, EngineError, RunError
 from medfl.runs import Run
 from medfl.runs.history import Event, read_history
+from medfl.simulation.matched_runs import matched_rounds
 from medfl.simulation.simulated_run import SimulatedRun
 from medfl.simulation.strategy_specs import parse_strategy_specs
-from medfl.simulation.sweep_runner import Sweep, matched_rounds, plan_sweep, plan_sweep_resumption, run_sweep
+from medfl.simulation.sweep_runner import Sweep, plan_sweep, plan_sweep_resumption, run_sweep
 
 Planner = Callable[..., Sweep]
 

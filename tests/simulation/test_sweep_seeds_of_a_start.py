@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medfl.simulation.sweep_runner import _check_seeds
+from medfl.simulation.matched_runs import check_seeds
 from medfl.testing.sites import make_study
 
 START = {"file": "w.safetensors", "sha256": "0" * 64, "arrays": "1" * 64, "name": "w", "source": "s", "licence": "l"}
@@ -23,4 +23,4 @@ START = {"file": "w.safetensors", "sha256": "0" * 64, "arrays": "1" * 64, "name"
 )
 def test_layers_drawn_from_the_seed_have_the_digest_of_one_seed(start: dict[str, str], seeds: list[int], refused: bool) -> None:
     study = make_study(seed=1, **({"start": start} if start else {}))
-    assert bool(_check_seeds(study, seeds)) == refused
+    assert bool(check_seeds(study, seeds)) == refused
