@@ -17,6 +17,7 @@ from medfl.cli.sweep import parse_seeds
 from medfl.system.text import join_words
 
 if TYPE_CHECKING:
+    from medfl.data.patient_groups import Groups
     from medfl.evaluation.arm_differences import ArmDifference
     from medfl.evaluation.strategy_comparison import ArmSummary
     from medfl.simulation.sweep_runner import RunResult, Sweep
@@ -57,6 +58,7 @@ def compare(
         raise ConfigError([Problem("--strategies", join_words(no_strategies), "is an arm, and no strategy.", fix)])
     plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume, chosen)
     if dry_run:
+        _read_groups(plan)
         print_plan(plan, as_json=as_json)
         return
     run_comparison(plan, workers, as_json=as_json)
@@ -96,9 +98,10 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
     from medfl.report.comparison_page import write_comparison_page
     from medfl.system.files import write_file
 
+    groups = _read_groups(plan)  # before hours of training
     results = run_all(plan, workers, quiet=as_json)
     read = list(read_arm_runs(results, plan.study))
-    summaries, differences = summarize([run for run, _ in read], plan.study.evaluation.margin)
+    summaries, differences = summarize([run for run, _ in read], plan.study.evaluation.margin, groups)
     failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
     record = {
         "study": plan.study.name,
@@ -122,6 +125,13 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
     page = write_comparison_page(plan.folder)
     if not as_json:
         output.print(f"Page: {page}", soft_wrap=True)
+
+
+def _read_groups(plan: Sweep) -> Groups:
+    from medfl.data.patient_groups import read_patient_groups
+
+    first = plan.runs[0].simulation
+    return read_patient_groups(first.sites, first.app.simulation.subgroups)
 
 
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:

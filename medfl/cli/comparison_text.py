@@ -21,6 +21,8 @@ def print_comparison(summaries: Sequence[ArmSummary], differences: Sequence[ArmD
     """Print the tables of the arms of a study of this kind of task, and what their differences tell."""
     output.print(_score_table(summaries, "Dice" if kind == "segmentation" else "AUROC"))
     output.print(_work_table(summaries))
+    if any(each.subgroups for each in summaries):
+        output.print(_subgroup_table(summaries))
     for each in differences:
         output.print(_sentence(each))
         if each.margin is not None:
@@ -51,6 +53,18 @@ def _work_table(summaries: Sequence[ArmSummary]) -> Table:
         sent = format_bytes(each.bytes) if each.bytes else "–"
         quality = (f"{each.calibration.ece:.3f}", f"{each.calibration.brier:.3f}") if each.calibration else ()
         table.add_row(each.title, *map(str, (each.seeds, each.patients, each.steps, each.samples)), sent, *quality)
+    return table
+
+
+def _subgroup_table(summaries: Sequence[ArmSummary]) -> Table:
+    """Return the score of every arm, one row for each group of patients."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("patients", overflow="fold")
+    for each in summaries:
+        table.add_column(each.title, justify="right", overflow="fold")
+    for of_group in zip(*(each.subgroups for each in summaries), strict=True):
+        one = of_group[0]
+        table.add_row(f"{one.column}: {one.value} ({one.patients})", *(f"{each.score:.3f}" for each in of_group))
     return table
 
 

@@ -82,7 +82,7 @@ def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats) -> Calibrati
         Ones, and then how often each patient is in each draw.
     """
     brier = np.mean([_brier(test, weights) for test in tests], axis=0)
-    by_seed = [_fill_bins(test) for test in tests]
+    by_seed = [fill_bins(test) for test in tests]
     intervals = [calibration_interval(*(values[:, values[0] > 0])) for values in by_seed]
     known = [each for each in intervals if each is not None]
     return Calibration(
@@ -94,6 +94,14 @@ def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats) -> Calibrati
         brier_interval=confidence_interval(brier[1:]),
         bins=_reliability(np.sum(by_seed, axis=0)),
     )
+
+
+def fill_bins(test: ClassifiedPatients) -> Floats:
+    """Return the predictions in each bin, the sums of their confidences, and how many were right, shape (3, BINS)."""
+    confidence = test.probabilities.max(axis=1)
+    right = (test.probabilities.argmax(axis=1) == test.truth).astype(np.float64)
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    return np.stack([np.bincount(bins, weights=each, minlength=BINS) for each in (np.ones(len(bins)), confidence, right)])
 
 
 def calibration_error(count: Floats, confidence: Floats, correct: Floats) -> float:
@@ -146,14 +154,6 @@ def _error_if_calibrated(count: Floats, confidence: Floats, correct: Floats) -> 
     filled = count > 0
     level = np.clip(confidence[filled] / count[filled], 0, 1)
     return float(_draw_errors(count[filled], level, level[None]).mean())
-
-
-def _fill_bins(test: ClassifiedPatients) -> Floats:
-    """Return the predictions in each bin, the sums of their confidences, and how many were right, shape (3, BINS)."""
-    confidence = test.probabilities.max(axis=1)
-    right = (test.probabilities.argmax(axis=1) == test.truth).astype(np.float64)
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    return np.stack([np.bincount(bins, weights=each, minlength=BINS) for each in (np.ones(len(bins)), confidence, right)])
 
 
 def _reliability(filled: Floats) -> tuple[ReliabilityBin, ...]:

@@ -15,6 +15,7 @@ from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, Interval, con
 from medfl.evaluation.calibration import Calibration, calibrate
 from medfl.evaluation.hospital_scores import HospitalScore, find_lowest, summarize_hospitals
 from medfl.evaluation.scored_runs import ScoredRun, score_runs
+from medfl.evaluation.subgroup_scores import Groups, SubgroupScore, score_subgroups
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class ArmSummary:
         Every hospital with test patients.
     lowest_hospital : HospitalScore, optional
         The one of the lowest score, whose joint interval knows that it was chosen.
+    subgroups : tuple of SubgroupScore
+        Groups of patients, where the simulation names columns for them.
     calibration : Calibration, optional
         Of a classification.
     steps, samples, bytes : int
@@ -58,13 +61,16 @@ class ArmSummary:
     seed_sd: float | None
     hospitals: tuple[HospitalScore, ...]
     lowest_hospital: HospitalScore | None
+    subgroups: tuple[SubgroupScore, ...]
     calibration: Calibration | None
     steps: int
     samples: int
     bytes: int
 
 
-def summarize(runs: Sequence[ArmRun], margin: float = 0.0) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
+def summarize(
+    runs: Sequence[ArmRun], margin: float = 0.0, groups: Groups | None = None
+) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
     """Summarize each arm over its seeds, and compare each federated one with the others on the same patients.
 
     Intervals are over patients: the same draws for all arms, with the mean over the seeds in each draw, and as many patients of
@@ -76,15 +82,17 @@ def summarize(runs: Sequence[ArmRun], margin: float = 0.0) -> tuple[tuple[ArmSum
         Arms of all seeds.
     margin : float
         Difference that the study calls small enough to be no worse than pooled training; 0: it names none.
+    groups : mapping, optional
+        Groups of patients that are scored apart, as for `score_subgroups`.
     """
     if not runs:
         return (), ()
     by_title, weights = score_runs(runs)
-    summaries = tuple(_summary(list(each.values()), weights) for each in by_title.values())
+    summaries = tuple(_summary(list(each.values()), weights, groups or {}) for each in by_title.values())
     return summaries, compare_pairs(by_title, weights, margin)
 
 
-def _summary(scored: Sequence[ScoredRun], weights: Floats) -> ArmSummary:
+def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> ArmSummary:
     runs = [each.run for each in scored]
     scores = np.mean([each.scores for each in scored], axis=0)
     seed_scores = {each.run.seed: float(each.scores[0]) for each in scored}
@@ -107,6 +115,7 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats) -> ArmSummary:
         seed_sd=float(np.std(list(seed_scores.values()), ddof=1)) if len(runs) > 1 else None,
         hospitals=hospitals,
         lowest_hospital=find_lowest(hospitals),
+        subgroups=tuple(score_subgroups([run.test for run in runs], weights, groups)),
         calibration=calibrate(tests, weights) if tests and patients else None,
         steps=steps,
         samples=samples,

@@ -73,5 +73,6 @@ def _read_digests(simulation: SimulatedRun) -> Iterator[tuple[str, str]]:
 
 
 def comparable_config(app: StudyApp) -> dict[str, Any]:
-    """Return the part of a configuration that decides the numbers of a run: not where prepared data lies, nor the server's."""
-    return {"study": app.study.model_dump(mode="json"), "simulation": app.simulation.model_dump(mode="json", exclude={"store"})}
+    """Return what decides the numbers of a run: not where prepared data lies, what is scored apart, nor the server's part."""
+    simulation = app.simulation.model_dump(mode="json", exclude={"store", "subgroups"})
+    return {"study": app.study.model_dump(mode="json"), "simulation": simulation}

@@ -52,6 +52,9 @@ class Simulation(Section):
     image: str = "image"  # column of the CSV index, or a pattern as "images/{id}.nii.gz"
     label: str = "label"
     patient: str = "patient"  # column; empty: one image is one patient
+    subgroups: Annotated[  # columns of the CSV index whose groups of patients `medfl compare` scores apart
+        Strings, Field(exclude_if=lambda value: not value)
+    ] = ()
     max_excluded: Fraction = 0.1  # share of all cases left out, above which the study does not start
     attack: Literal["none", "sign-flip", "scale", "gaussian", "label-flip"] = "none"  # of some sites, to try robust rules
     attackers: Sites = ("1",)  # how many sites, the first by name; or their names

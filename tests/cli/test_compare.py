@@ -127,6 +127,15 @@ def test_what_is_printed_says_no_more_than_the_numbers_and_fits_a_terminal(
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_groups_of_patients_have_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    sex = {("a", f"pat-{k}"): "F" if k < 5 else "M" for k in range(20)}
+    arms = [segmented("federated", dice), segmented("local", [x / 2 for x in dice])]
+    print_comparison(*summarize(arms, groups={"sex": sex}), "segmentation")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "sex: F (5) 0.542 0.271 sex: M (15) 0.753 0.376" in told
+
+
 def test_what_is_compared_anyway_is_no_strategy(nodule_study: Path, nodule_hospitals: Path) -> None:
     done = CliRunner().invoke(app, ["compare", str(nodule_study), "--data", str(nodule_hospitals), "--strategies", "local"])
     assert done.exit_code != 0
