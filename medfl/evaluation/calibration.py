@@ -22,14 +22,14 @@ _TAILS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions of about one confidence, of all seeds.
+    """Predictions of about one confidence, of all models and seeds.
 
     Parameters
     ----------
     low, high : float
         Confidence from and up to.
     count : int
-        Predictions: one for each label of a patient, and each seed.
+        Predictions: one for each label of a patient, model and seed.
     confidence : float
         Mean probability of the class that is most probable.
     accuracy : float
@@ -77,7 +77,7 @@ def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats) -> Calibrati
     Parameters
     ----------
     tests : sequence of ClassifiedPatients
-        One for each seed, of the same P patients.
+        One for each model and seed, of the same P patients.
     weights : ndarray of float, shape (1 + B, P)
         Ones, and then how often each patient is in each draw.
     """

@@ -101,7 +101,8 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> Ar
         hospital: np.mean([each.by_hospital[hospital] for each in scored], axis=0) for hospital in scored[0].by_hospital
     }
     hospitals = summarize_hospitals(by_hospital, Counter(hospital for hospital, _ in patients))
-    tests = [test for run in runs for test in run.tests if isinstance(test, ClassifiedPatients)]
+    tests = [test for run in runs for test in run.tests]
+    classified = [test for test in tests if isinstance(test, ClassifiedPatients)]
     steps, samples, sent = (round(math.fsum(values) / len(runs)) for values in zip(*map(_work_of, runs), strict=True))
     return ArmSummary(
         title=runs[0].title,
@@ -115,8 +116,8 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> Ar
         seed_sd=float(np.std(list(seed_scores.values()), ddof=1)) if len(runs) > 1 else None,
         hospitals=hospitals,
         lowest_hospital=find_lowest(hospitals),
-        subgroups=tuple(score_subgroups([run.test for run in runs], weights, groups)),
-        calibration=calibrate(tests, weights) if tests and patients else None,
+        subgroups=tuple(score_subgroups(tests, weights, groups)),
+        calibration=calibrate(classified, weights) if classified and patients else None,
         steps=steps,
         samples=samples,
         bytes=sent,

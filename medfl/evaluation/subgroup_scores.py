@@ -43,7 +43,7 @@ def score_subgroups(tests: Sequence[PatientScores], weights: Floats, groups: Gro
     Parameters
     ----------
     tests : sequence of PatientScores
-        One for each seed, of the same P patients.
+        One for each model and seed, of the same P patients.
     weights : ndarray of float, shape (1 + B, P)
         Ones, and then how often each patient is in each draw.
     groups : mapping

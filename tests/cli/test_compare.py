@@ -127,6 +127,13 @@ def test_what_is_printed_says_no_more_than_the_numbers_and_fits_a_terminal(
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_a_group_is_scored_by_all_models_of_an_arm() -> None:
+    run = segmented("local elsewhere", [0.4, 0.6, 0.8])
+    twice = dataclasses.replace(run, more_tests=(segmented("", [0.6, 0.8, 1.0]).test,))
+    ((summary,), _) = summarize([twice], groups={"sex": {("a", "pat-0"): "F", ("a", "pat-1"): "F"}})
+    assert [each.score for each in summary.subgroups] == pytest.approx([0.6])
+
+
 def test_groups_of_patients_have_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     dice = list(np.linspace(0.5, 0.9, 20))
     sex = {("a", f"pat-{k}"): "F" if k < 5 else "M" for k in range(20)}
