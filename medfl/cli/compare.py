@@ -59,7 +59,7 @@ def compare(
     plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume, chosen)
     if dry_run:
         _read_groups(plan)
-        print_plan(plan, as_json=as_json)
+        print_plan(plan, workers, as_json=as_json)
         return
     run_comparison(plan, workers, as_json=as_json)
 

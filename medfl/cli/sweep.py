@@ -51,7 +51,7 @@ def sweep(
     with show_progress(_COMPARING, quiet=as_json or resume is None):
         plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume)
     if dry_run:
-        print_plan(plan, as_json=as_json)
+        print_plan(plan, workers, as_json=as_json)
         return
     _run(plan, workers, as_json=as_json)
 

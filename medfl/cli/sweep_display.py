@@ -63,7 +63,7 @@ class SweepDisplay:
         return f"{self._name(len(self._results) - 1)}: {result.status}{reason}; {self._best()}"
 
     def _round_of(self, planned: PlannedRun) -> str:
-        return f"round {self._rounds} of {_count_rounds(planned)}"
+        return f"round {self._rounds} of {planned.rounds}"
 
     def _name(self, index: int) -> str:
         planned = self._sweep.runs[index]
@@ -83,7 +83,7 @@ class SweepDisplay:
     def _fraction_done(self) -> float:
         """Share of the run at hand that is done."""
         planned = self._current_run
-        return self._rounds / _count_rounds(planned) if planned else 0.0
+        return self._rounds / max(1, planned.rounds) if planned else 0.0
 
     @property
     def _elapsed(self) -> float:
@@ -125,9 +125,3 @@ class SweepDisplay:
             row = (planned.spec.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
             table.add_row(*row, style=_STYLES.get(state))
         return table
-
-
-def _count_rounds(planned: PlannedRun) -> int:
-    """Return the rounds of a run, those of its arms one after the other."""
-    study = planned.simulation.study
-    return max(1, sum(map(study.rounds_of, study.arms)))

@@ -13,10 +13,11 @@ from rich.table import Table
 from medfl.cli.console import errors, output, print_json
 from medfl.cli.live_display import call_repeatedly, show_live
 from medfl.cli.sweep_display import SweepDisplay
-from medfl.system.text import plural
+from medfl.system.text import format_duration, plural
 
 if TYPE_CHECKING:
     from medfl.report.leaderboard import Leaderboard, LeaderboardRow
+    from medfl.simulation.run_times import RunTime
     from medfl.simulation.sweep_runner import RunResult, Sweep
 
 
@@ -159,14 +160,18 @@ def _format_seed_spread(row: LeaderboardRow) -> str:
     return format_spread(row).replace(" to ", "…")
 
 
-def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
-    """Print what would be run."""
+def print_plan(sweep: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
+    """Print what would be run, and how long it would take."""
+    from medfl.simulation.run_times import estimate_time
+
+    time = estimate_time(sweep, workers)
     runs = [
         {"strategy": p.spec.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
         for p in sweep.runs
     ]
     if as_json:
-        print_json({"folder": str(sweep.folder), "runs": runs})
+        minutes = None if time.seconds is None else time.seconds / 60
+        print_json({"folder": str(sweep.folder), "runs": runs, "minutes": minutes, "minutes-from": time.basis})
         return
     table = Table("strategy", "seed", "rounds", "")
     for planned, run in zip(sweep.runs, runs, strict=True):
@@ -175,5 +180,16 @@ def print_plan(sweep: Sweep, *, as_json: bool = False) -> None:
     output.print(table)
     waiting = sum(not run["finished"] for run in runs)
     output.print(f"{waiting} of {len(runs)} runs would be started; nothing was.")
+    if waiting:
+        output.print(_describe_time(time))
     if sweep.advice_on_splits:
         output.print(sweep.advice_on_splits)
+
+
+def _describe_time(time: RunTime) -> str:
+    if time.seconds is None:
+        return "How long they take is not known before one of them is completed."
+    about = f"About {format_duration(max(1, round(time.seconds)))}"
+    if time.basis == "runs":
+        return f"{about}, by {plural(time.count, 'completed run')}."
+    return f"{about} of training, by one measured step of {time.count}; preparing, loading and scoring come on top."

@@ -55,6 +55,12 @@ class PlannedRun:
     finished: Path | None = None
     has_other_data: bool = False
 
+    @property
+    def rounds(self) -> int:
+        """Rounds of all arms, one after the other."""
+        study = self.simulation.study
+        return sum(study.rounds_of(arm) for arm in study.arms)
+
 
 @dataclass(frozen=True)
 class RunResult:

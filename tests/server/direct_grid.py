@@ -53,6 +53,6 @@ class DirectGrid(WaitingGrid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def conduct(config: dict[str, Any]) -> None:
+def conduct(config: dict[str, Any], nodes: int = 3) -> None:
     """Conduct the study of a run configuration."""
-    server_app.main(DirectGrid(config), Context(1, 1, {}, RecordDict(), config))
+    server_app.main(DirectGrid(config, nodes), Context(1, 1, {}, RecordDict(), config))
