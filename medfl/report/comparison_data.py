@@ -6,12 +6,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from medfl.errors import RunError
-from medfl.evaluation.bootstrap import Interval
+from medfl.evaluation.arm_differences import ArmDifference
+from medfl.evaluation.strategy_comparison import ArmSummary
 from medfl.report.charts import COLOURS, DASHES
 from medfl.report.comparison_patients import ArmTest, read_arm_tests
 from medfl.report.report_data import ArmHistory, ReportData, read_report_data
@@ -19,55 +22,15 @@ from medfl.runs.history import read_history
 from medfl.study import Study
 
 COMPARISON_FILE, PATIENTS_FILE, PAGE_FILE = "comparison.json", "patients.csv", "comparison.html"  # in its folder
-
-
-@dataclass(frozen=True)
-class ArmRecord:
-    """An arm as ``comparison.json`` has it.
-
-    Parameters
-    ----------
-    title : str
-        Arm and strategy.
-    seeds, patients : int
-        Over how many seeds and test patients its score is.
-    score : float
-        Its score, nan where it is not defined.
-    interval : (float, float), optional
-        The 95 % interval over patients.
-    steps, samples, bytes : int
-        Work and messages of one seed.
-    more : mapping
-        Whatever else the file says of it.
-    """
-
-    title: str
-    seeds: int
-    patients: int
-    score: float
-    interval: Interval | None
-    steps: int
-    samples: int
-    bytes: int
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def arm(self) -> str:
-        """The arm alone."""
-        return self.title.partition(" ")[0]
-
-
-@dataclass(frozen=True)
-class DifferenceRecord:
-    """Score of one arm minus that of another as ``comparison.json`` has it, with whatever else the file says of it."""
-
-    first: str
-    second: str
-    difference: float
-    interval: Interval | None
-    p_value: float | None
-    verdict: str
-    more: Mapping[str, Any] = field(default_factory=dict)
+_ARMS, _DIFFERENCES = TypeAdapter(tuple[ArmSummary, ...]), TypeAdapter(tuple[ArmDifference, ...])
+_NEVER_NONE = {
+    "score",
+    "difference",
+    "value",
+    "ece",
+    "ece_if_calibrated",
+    "brier",
+}  # keys whose number is nan where it is not known
 
 
 @dataclass(frozen=True)
@@ -115,8 +78,8 @@ class ComparisonData:
     folder: Path
     study: Study
     seeds: tuple[int, ...]
-    arms: tuple[ArmRecord, ...]
-    differences: tuple[DifferenceRecord, ...]
+    arms: tuple[ArmSummary, ...]
+    differences: tuple[ArmDifference, ...]
     failed: tuple[str, ...]
     runs: tuple[ComparisonRun, ...]
     tests: Mapping[str, Sequence[ArmTest]]
@@ -132,20 +95,27 @@ class ComparisonData:
     @property
     def hospitals(self) -> tuple[str, ...]:
         """Hospitals whose patients are in the scores, in the order of their names."""
-        tested = {hospital for tests in self.tests.values() for test in tests for hospital in test.by_hospital}
-        return tuple(sorted(tested - self.external))
+        return tuple(sorted({each.hospital for arm in self.arms for each in arm.hospitals} - self.external))
 
     @property
-    def federated(self) -> ArmRecord | None:
+    def federated(self) -> ArmSummary | None:
         """The first federated arm that was named: what the answer is about, so that it is not picked by its result."""
         return next((each for each in self.arms if each.arm == "federated"), None)
 
-    def against(self, arm: str) -> DifferenceRecord | None:
-        """Return the difference of the first federated arm to the arm of this title."""
-        first = self.federated.title if self.federated else ""
-        return next((each for each in self.differences if (each.first, each.second) == (first, arm)), None)
+    @property
+    def answers(self) -> tuple[ArmDifference, ...]:
+        """Differences of the first federated arm to the others."""
+        return tuple(each for each in self.differences if self.federated and each.first == self.federated.title)
 
-    def histories(self, arm: ArmRecord) -> list[ArmHistory]:
+    def arm_of(self, title: str) -> str:
+        """Return the arm of a title."""
+        return next((each.arm for each in self.arms if each.title == title), "")
+
+    def against(self, arm: str) -> ArmDifference | None:
+        """Return the difference of the first federated arm to an arm."""
+        return next((each for each in self.answers if self.arm_of(each.second) == arm), None)
+
+    def histories(self, arm: ArmSummary) -> list[ArmHistory]:
         """Return what the runs of an arm did round by round, one for each seed."""
         return [run.data.arms[arm.arm] for run in self.runs if run.title(arm.arm) == arm.title and arm.arm in run.data.arms]
 
@@ -179,8 +149,8 @@ def read_comparison(folder: Path) -> ComparisonData:
             folder=folder,
             study=study,
             seeds=tuple(map(int, record["seeds"])),
-            arms=tuple(map(_read_arm, record["arms"])),
-            differences=tuple(map(_read_difference, record["differences"])),
+            arms=_ARMS.validate_python(_with_nan(record["arms"])),
+            differences=_DIFFERENCES.validate_python(_with_nan(record["differences"])),
             failed=tuple(map(str, record.get("failed") or ())),
             runs=runs,
             tests=read_arm_tests(folder / PATIENTS_FILE, study),
@@ -193,32 +163,11 @@ def read_comparison(folder: Path) -> ComparisonData:
         raise RunError("COMPARISON-DAMAGED", what, f"Write them again with 'medfl resume {folder}'.") from None
 
 
-def _read_arm(record: Mapping[str, Any]) -> ArmRecord:
-    known = {name: int(record[name]) for name in ("seeds", "patients", "steps", "samples", "bytes")}
-    score, interval = _to_float(record["score"]), _to_interval(record["interval"])
-    more = {key: value for key, value in record.items() if key not in {*known, "title", "score", "interval"}}
-    return ArmRecord(title=str(record["title"]), score=score, interval=interval, more=more, **known)
-
-
-def _read_difference(record: Mapping[str, Any]) -> DifferenceRecord:
-    names = {name: str(record[name]) for name in ("first", "second", "verdict")}
-    p_value = record["p_value"]
-    numbers = {"difference", "interval", "p_value"}
-    return DifferenceRecord(
-        difference=_to_float(record["difference"]),
-        interval=_to_interval(record["interval"]),
-        p_value=None if p_value is None else float(p_value),
-        more={key: value for key, value in record.items() if key not in {*names, *numbers}},
-        **names,
-    )
-
-
-def _to_float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _to_interval(value: Any) -> Interval | None:
-    return None if value is None else (float(value[0]), float(value[1]))
+def _with_nan(value: Any) -> Any:
+    """Return what was read from JSON with nan instead of null where a number is not optional."""
+    if isinstance(value, dict):
+        return {k: math.nan if v is None and k in _NEVER_NONE else _with_nan(v) for k, v in value.items()}
+    return [_with_nan(each) for each in value] if isinstance(value, list) else value
 
 
 def _digest(file: Path) -> str:

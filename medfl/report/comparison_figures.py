@@ -7,18 +7,19 @@ import math
 import numpy as np
 
 from medfl.evaluation.bootstrap import ClassifiedPatients, Floats
+from medfl.evaluation.calibration import Calibration
 from medfl.evaluation.roc_bands import GRID, average_roc
 from medfl.report.box_chart import Box, box_chart
 from medfl.report.charts import Band, Line, legend, line_chart, share_chart
 from medfl.report.comparison_data import ComparisonData
 from medfl.report.comparison_patients import patient_values
+from medfl.report.comparison_words import format_ci
 from medfl.report.formatting import format_score
 from medfl.report.render import Figure
 from medfl.report.site_tests import ALL_SITES
 from medfl.report.tables import Cell, Row, Table
 
 _MOST_ARMS = 6  # each with a figure of its own
-_BINS = 10  # of the reliability diagram
 
 
 def learning_figure(data: ComparisonData) -> Figure | None:
@@ -66,18 +67,25 @@ def roc_figures(data: ComparisonData) -> list[Figure]:
 
 
 def reliability_figures(data: ComparisonData) -> list[Figure]:
-    """Draw for each arm how often the finding was there, by how probable the model called it."""
-    if data.study.task.kind != "classification":
-        return []
+    """Draw for each arm how often it is right, by how sure it is."""
     figures = []
     for arm in data.arms[:_MOST_ARMS]:
-        points = _reliability(data, arm.title)
-        if points:
-            lines = [Line(arm.title, points, data.style(arm.title))]
-            name = f"Reliability of {arm.title}"
-            chart = share_chart(name, lines, "Probability that the model gives", "Share with it", dots=True)
-            figures.append(Figure(name, chart, legend(lines), lines=tuple(lines)))
+        if arm.calibration is None:
+            continue
+        lines = [Line(arm.title, [(b.confidence, b.accuracy) for b in arm.calibration.bins], data.style(arm.title))]
+        name = f"Reliability of {arm.title}"
+        chart = share_chart(name, lines, "Confidence: probability of the most probable class", "Share that is right", dots=True)
+        figures.append(Figure(name, chart, legend(lines), _calibration_note(arm.calibration), lines=tuple(lines)))
     return figures
+
+
+def _calibration_note(found: Calibration) -> str:
+    error = f"{format_score(found.ece)} ({format_ci(found.ece_interval)})"
+    brier = f"{format_score(found.brier)} ({format_ci(found.brier_interval)})"
+    return (
+        f"Expected calibration error {error}; on so few patients, a model that is perfectly calibrated would show "
+        f"{format_score(found.ece_if_calibrated)}. Brier score {brier}."
+    )
 
 
 def dice_figure(data: ComparisonData) -> tuple[Figure, Table] | None:
@@ -104,8 +112,3 @@ def dice_figure(data: ComparisonData) -> tuple[Figure, Table] | None:
 
 def _roc_line(title: str, sensitivity: Floats, style: int) -> Line:
     return Line(title, [(0.0, 0.0), *zip(GRID.tolist(), sensitivity.tolist(), strict=True)], style)
-
-
-def _reliability(data: ComparisonData, title: str) -> list[tuple[float, float]]:
-    """Return mean probability and share of positives in bins of equal width, over hospitals and seeds."""
-    return []

@@ -87,6 +87,7 @@ def render_comparison(data: ComparisonData) -> str:
         "headlines": comparison_headlines(data),
         "meanings": _meanings(data),
         "test_name": _test_name(data),
+        "spread": comparison_tables.spread_table(data),
         "work": comparison_tables.work_table(data),
         "runs": comparison_tables.run_table(data),
         "flow": flow_steps(first.joined, data.external),

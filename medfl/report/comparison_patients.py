@@ -10,16 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfl.evaluation.bootstrap import (
-    DRAWS,
-    ClassifiedPatients,
-    Floats,
-    Interval,
-    PatientScores,
-    SegmentedPatients,
-    confidence_interval,
-    draw_weights,
-)
+from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, PatientScores, SegmentedPatients
 from medfl.study import Study
 
 _Rows = dict[str, list[dict[str, str]]]  # of each patient
@@ -31,15 +22,6 @@ class ArmTest:
 
     seed: int
     by_hospital: Mapping[str, PatientScores]
-
-
-@dataclass(frozen=True)
-class HospitalScore:
-    """Score of an arm at one hospital, mean over seeds, with its 95 % interval over the hospital's patients."""
-
-    score: float
-    interval: Interval | None
-    patients: int
 
 
 def read_arm_tests(file: Path, study: Study) -> dict[str, tuple[ArmTest, ...]]:
@@ -67,21 +49,6 @@ def read_arm_tests(file: Path, study: Study) -> dict[str, tuple[ArmTest, ...]]:
     }
 
 
-def score_at(tests: Iterable[ArmTest], hospital: str, draws: int = DRAWS) -> HospitalScore | None:
-    """Return the score of an arm at a hospital; None where it was not tested there.
-
-    The draws are the same for all arms: they depend on the hospital's patients alone.
-    """
-    scored = [test.by_hospital[hospital] for test in tests if hospital in test.by_hospital]
-    if not scored:
-        return None
-    patients = tuple(sorted(scored[0].patients))
-    drawn = draw_weights(patients, draws if len(patients) > 1 else 0, by_hospital=True)  # one patient tells nothing of others
-    weights = np.concatenate([np.ones((1, len(patients))), drawn])
-    values = np.mean([test.score(weights[:, _order(patients, test)]) for test in scored], axis=0)
-    return HospitalScore(float(values[0]), confidence_interval(values[1:]), len(patients))
-
-
 def patient_values(tests: Iterable[ArmTest], hospitals: Iterable[str]) -> dict[tuple[str, str], float]:
     """Return one number for each patient, mean over seeds: the Dice over classes, or the probability of the true class."""
     values: dict[tuple[str, str], list[float]] = {}
@@ -93,11 +60,6 @@ def patient_values(tests: Iterable[ArmTest], hospitals: Iterable[str]) -> dict[t
                     values.setdefault(patient, []).append(float(value))
     means = {patient: math.fsum(each) / len(each) for patient, each in values.items()}
     return {patient: value for patient, value in means.items() if math.isfinite(value)}
-
-
-def _order(patients: tuple[tuple[str, str], ...], test: PatientScores) -> list[int]:
-    place = {patient: k for k, patient in enumerate(patients)}
-    return [place[patient] for patient in test.patients]
 
 
 def _values(scores: PatientScores) -> Floats:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medfl.evaluation.arm_differences import ArmDifference
 from medfl.evaluation.bootstrap import Interval, PatientScores, read_patient_scores
+from medfl.evaluation.hospital_scores import HospitalScore
 from medfl.evaluation.patient_results import Patient
+from medfl.evaluation.strategy_comparison import ArmSummary
 from medfl.report.comparison_data import ComparisonData
-from medfl.report.comparison_patients import HospitalScore, patient_values, score_at
-from medfl.report.comparison_words import format_p
+from medfl.report.comparison_patients import patient_values
+from medfl.report.comparison_words import format_ci, format_p
 from medfl.report.formatting import format_difference, format_score
 from medfl.report.tables import Cell, Row, Table
 from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration, plural
@@ -59,10 +62,10 @@ def hospital_forest(data: ComparisonData) -> Forest | None:
     """Return each arm's score with its interval: of all hospitals, then by hospital, those outside the study last."""
     shown, left_out = _shown_hospitals(data)
     found: list[tuple[str, str, list[tuple[str, HospitalScore]]]] = []
-    everyone = [(arm.title, HospitalScore(arm.score, arm.interval, arm.patients)) for arm in data.arms]
+    everyone = [(arm.title, HospitalScore("", arm.patients, arm.score, arm.interval, None)) for arm in data.arms]
     found.append(("All hospitals together", _note(everyone), everyone))
     for hospital in (*shown, *sorted(data.external)):
-        scored = [(arm.title, score) for arm in data.arms if (score := score_at(data.tests.get(arm.title, ()), hospital))]
+        scored = [(arm.title, each) for arm in data.arms for each in arm.hospitals if each.hospital == hospital]
         if scored:
             name = f"{hospital}, external" if hospital in data.external else hospital
             found.append((name, _note(scored), scored))
@@ -87,9 +90,22 @@ def difference_forest(data: ComparisonData) -> Forest | None:
     for each in data.differences:
         row = _row("", data.style(each.second), each.difference, each.interval, (low, high), signed=True)
         verdict = each.verdict if each.verdict in ("higher", "lower") else "not known which is higher"
-        groups.append(ForestGroup(f"{each.first} minus {each.second}", f"{format_p(each.p_value)}; {verdict}", (row,)))
+        note = f"{format_p(each.p_value)}; {_effect(each)}{verdict}"
+        groups.append(ForestGroup(f"{each.first} minus {each.second}", note, (row,)))
     axis = (format_difference(low), format_difference(high))
     return Forest(tuple(groups), axis, zero=100 * -low / (high - low))
+
+
+def spread_table(data: ComparisonData) -> Table:
+    """Return how much each arm's score changes with the seed and with the hospital."""
+    rows = []
+    for arm in data.arms:
+        lowest = arm.lowest_hospital
+        seeds = NOT_AVAILABLE if arm.seed_sd is None else format_score(arm.seed_sd)
+        place = f"{format_score(lowest.score)}, {lowest.hospital}" if lowest else NOT_AVAILABLE
+        cells = (Cell(seeds), Cell(place), Cell(format_ci(lowest.joint_interval) if lowest else NOT_AVAILABLE))
+        rows.append(Row(arm.title, cells))
+    return Table(("Arm", "Standard deviation over seeds", "Lowest hospital", "Its joint interval"), tuple(rows))
 
 
 def quantile_table(data: ComparisonData) -> Table | None:
@@ -98,7 +114,7 @@ def quantile_table(data: ComparisonData) -> Table | None:
         return None
     rows = []
     for arm in data.arms:
-        scores = sorted(score for hospital in data.hospitals if math.isfinite(score := _point(data, arm.title, hospital)))
+        scores = sorted(score for hospital in data.hospitals if math.isfinite(score := _point(arm, hospital)))
         if scores:
             places = [scores[round(share * (len(scores) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)]
             rows.append(Row(arm.title, tuple(Cell(format_score(value), number=value) for value in places)))
@@ -117,8 +133,8 @@ def model_matrix(data: ComparisonData) -> Table | None:
     for owner in owners:
         tests = [test for run in alone if (test := read_patient_scores(data.folder / run.path, data.study, "local", owner))]
         rows.append((f"{owner} alone", [_mean([_score_at_site(test, site) for test in tests]) for site in sites]))
-    shared = [arm.title for arm in data.arms if arm.arm in ("federated", "pooled", "ensemble") and arm.title in data.tests]
-    rows += [(title, [_point(data, title, site) for site in sites]) for title in shared]
+    shared = [arm for arm in data.arms if arm.arm in ("federated", "pooled", "ensemble")]
+    rows += [(arm.title, [_point(arm, site) for site in sites]) for arm in shared]
     values = [value for _, row in rows for value in row if math.isfinite(value)]
     low, high = min(values, default=0.0), max(values, default=1.0)
     made = [
@@ -185,14 +201,20 @@ def _shown_hospitals(data: ComparisonData) -> tuple[tuple[str, ...], int]:
     if len(data.hospitals) <= MOST_HOSPITALS:
         return data.hospitals, 0
     first = data.federated or data.arms[0]
-    scores = {hospital: _point(data, first.title, hospital) for hospital in data.hospitals}
+    scores = {hospital: _point(first, hospital) for hospital in data.hospitals}
     ranked = sorted((h for h in scores if math.isfinite(scores[h])), key=lambda hospital: (scores[hospital], hospital))
     return tuple(ranked[:_WORST]), len(data.hospitals) - len(ranked[:_WORST])
 
 
-def _point(data: ComparisonData, title: str, hospital: str) -> float:
-    score = score_at(data.tests.get(title, ()), hospital, draws=0)
-    return score.score if score else math.nan
+def _point(arm: ArmSummary, hospital: str) -> float:
+    return next((each.score for each in arm.hospitals if each.hospital == hospital), math.nan)
+
+
+def _effect(each: ArmDifference) -> str:
+    """Return the effect size where it is not the difference itself."""
+    if each.effect.measure != "rank-biserial":
+        return ""
+    return f"rank-biserial correlation {format_difference(each.effect.value)}; "
 
 
 def _note(scored: Sequence[tuple[str, HospitalScore]]) -> str:

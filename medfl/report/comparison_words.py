@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from medfl.report.comparison_data import ArmRecord, ComparisonData, DifferenceRecord
+from medfl.evaluation.arm_differences import ArmDifference
+from medfl.evaluation.strategy_comparison import ArmSummary
+from medfl.report.comparison_data import ComparisonData
 from medfl.report.formatting import format_difference, format_score
 from medfl.report.verdict import Headline
 from medfl.system.text import join_words, plural
@@ -42,9 +44,9 @@ def comparison_headlines(data: ComparisonData) -> tuple[Headline, ...]:
         return ()
     note = f"{format_ci(first.interval)}; {plural(first.patients, 'test patient')} of {plural(len(data.hospitals), 'hospital')}"
     found = [Headline(f"{data.score_name}, {first.title}", format_score(first.score), note, first.score)]
-    compared = [data.against("local"), data.against("pooled"), *(d for d in data.differences if d.first == first.title)]
-    chosen = list(dict.fromkeys(each.second for each in compared if each))[:2]
-    return (*found, *(_difference_headline(data, data.against(second)) for second in chosen))
+    compared = [data.against("local"), data.against("pooled"), *data.answers]
+    chosen = {each.second: each for each in compared if each}
+    return (*found, *map(_difference_headline, list(chosen.values())[:2]))
 
 
 def format_ci(interval: tuple[float, float] | None, *, signed: bool = False) -> str:
@@ -72,14 +74,13 @@ def format_p(p_value: float | None) -> str:
     return "p not known" if p_value is None else "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def _difference_headline(data: ComparisonData, each: DifferenceRecord | None) -> Headline:
-    assert each is not None
+def _difference_headline(each: ArmDifference) -> Headline:
     note = f"{format_ci(each.interval, signed=True)}; {format_p(each.p_value)}; {_verdict_word(each)}"
     label = f"{each.first} minus {each.second}"
     return Headline(label, format_difference(each.difference, 3), note, each.difference)
 
 
-def _verdict_word(each: DifferenceRecord) -> str:
+def _verdict_word(each: ArmDifference) -> str:
     return {"higher": "higher", "lower": "lower"}.get(each.verdict, "which is higher is not known")
 
 
@@ -116,38 +117,46 @@ def _pooled_sentences(data: ComparisonData) -> Iterator[str]:
     else:
         yield f"Whether it differs from {_NOUNS['pooled']} is not known: {numbers}."
         yield from _patients_needed(difference)
-    if sentence := difference.more.get("non_inferiority_sentence"):
-        yield str(sentence)
+    if difference.margin is not None:
+        told = "It is not worse" if difference.not_inferior else "It is not shown that it is not worse"
+        yield f"{told} than that by more than {difference.margin:g}, the margin that the study named beforehand."
 
 
 def _other_sentences(data: ComparisonData) -> Iterator[str]:
     """Tell of the other arms, and of further strategies: those that differ, then those of which it is not known."""
-    first = data.federated.title if data.federated else ""
-    rest = [each for each in data.differences if each.first == first and each.second not in ("local", "pooled")]
+    rest = [each for each in data.answers if data.arm_of(each.second) not in ("local", "pooled")]
     for each in rest:
         if each.verdict in ("higher", "lower"):
-            yield f"It was {_better(each)} than {_NOUNS.get(each.second, each.second)}: {_numbers(data, each)}."
-    if unknown := [_NOUNS.get(each.second, each.second) for each in rest if each.verdict not in ("higher", "lower")]:
+            yield f"It was {_better(each)} than {_noun(data, each.second)}: {_numbers(data, each)}."
+    if unknown := [_noun(data, each.second) for each in rest if each.verdict not in ("higher", "lower")]:
         yield f"Whether it differs from {join_words(unknown, 'or')} is not known; the numbers are below."
+
+
+def _noun(data: ComparisonData, title: str) -> str:
+    return _NOUNS.get(data.arm_of(title), title)
 
 
 def _precision_sentences(data: ComparisonData) -> Iterator[str]:
     if data.failed:
         yield f"{plural(len(data.failed), 'run')} failed; the reasons are below."
-    if len(data.seeds) == 1:
+    if data.federated and data.federated.seed_sd is not None:
+        spread = f"a standard deviation of {data.federated.seed_sd:.3f}"
+        yield f"Its scores with {plural(data.federated.seeds, 'seed')} have {spread}, which no interval here holds."
+    elif len(data.seeds) == 1:
         yield "One seed was run, so what another seed would change is not known."
     strategies = [each.title for each in data.arms if each.arm == "federated"]
     if len(strategies) > 1:
         yield f"Together means {strategies[0]} here: the first that was named, not the one with the highest score."
 
 
-def _patients_needed(difference: DifferenceRecord) -> Iterator[str]:
-    needed = difference.more.get("patients_needed")
-    if isinstance(needed, int | float) and math.isfinite(needed):
-        yield f"To know it, about {needed:,.0f} test patients would be needed, if the difference is what it looks like."
+def _patients_needed(difference: ArmDifference) -> Iterator[str]:
+    if difference.needed is not None:
+        patients = f"{difference.needed.patients:,}".replace(",", " ")
+        size = "what it looks like" if difference.needed.to_find == "difference" else "as large as the margin"
+        yield f"To know it, about {patients} test patients of these hospitals would be needed, if the difference is {size}."
 
 
-def _numbers(data: ComparisonData, each: DifferenceRecord) -> str:
+def _numbers(data: ComparisonData, each: ArmDifference) -> str:
     scores = {arm.title: arm for arm in data.arms}
     first, second = (_score_of(scores.get(title)) for title in (each.first, each.second))
     interval = format_ci(each.interval, signed=True)
@@ -157,11 +166,11 @@ def _numbers(data: ComparisonData, each: DifferenceRecord) -> str:
     )
 
 
-def _score_of(arm: ArmRecord | None) -> str:
+def _score_of(arm: ArmSummary | None) -> str:
     return format_score(arm.score if arm else math.nan)
 
 
-def _better(each: DifferenceRecord) -> str:
+def _better(each: ArmDifference) -> str:
     return "better" if each.verdict == "higher" else "worse"
 
 

@@ -35,7 +35,7 @@ def make_comparison(
                     maker.test(arm, 2, owner)
                 rows += _patient_rows(arm, strategy, seed, study, sites, maker)
             runs.append({"strategy": strategy, "seed": seed, "path": str(maker.end().relative_to(folder))})
-    record = {"study": study.name, "seeds": list(seeds), "failed": [], "runs": runs} | _table(sum(s[2] for s in sites.values()))
+    record = {"study": study.name, "seeds": list(seeds), "failed": [], "runs": runs} | _table(kind, sites, seeds)
     (folder / "comparison.json").write_text(json.dumps(record))
     with (folder / "patients.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ("arm", "strategy", "seed", "hospital", "patient", "class", "truth", "value"))
@@ -51,14 +51,33 @@ def set_difference(folder: Path, second: str, **values: Any) -> None:
     (folder / "comparison.json").write_text(json.dumps(record))
 
 
-def _table(patients: int) -> dict[str, Any]:
+def _table(kind: str, sites: Mapping[str, tuple[int, int, int]], seeds: Sequence[int]) -> dict[str, Any]:
     titles = {"federated": "federated fedavg", "local": "local", "pooled": "pooled"}
-    arms = [
-        {"title": title, "seeds": 2, "patients": patients, "score": 0.7 + _GAINS[arm], "interval": [0.6, 0.9]}
-        | {"steps": 120, "samples": 960, "bytes": 40_000_000 if arm == "federated" else 0}
-        for arm, title in titles.items()
+    bins = [
+        {"low": k / 15, "high": (k + 1) / 15, "count": 4, "confidence": (k + 0.5) / 15, "accuracy": k / 15} for k in (9, 11, 14)
     ]
-    head = {"first": "federated fedavg", "interval": [0.04, 0.16], "p_value": 0.004}
+    errors = {"ece": 0.1, "ece_interval": [0.05, 0.2], "ece_if_calibrated": 0.08, "brier": 0.2, "brier_interval": None}
+    calibration = errors | {"bins": bins} if kind == "classification" else None
+    arms = []
+    for arm, title in titles.items():
+        score = 0.7 + _GAINS[arm]
+        hospitals = [
+            {
+                "hospital": site,
+                "patients": test,
+                "score": score - 0.01 * k,
+                "interval": [0.5, 0.9],
+                "joint_interval": [0.4, 0.95],
+            }
+            for k, (site, (*_, test)) in enumerate(sites.items())
+        ]
+        work = {"steps": 120, "samples": 960, "bytes": 40_000_000 if arm == "federated" else 0, "calibration": calibration}
+        told = {"title": title, "arm": arm, "strategy": title.partition(" ")[2], "score": score, "interval": [0.6, 0.9]}
+        told |= {"patients": sum(test for *_, test in sites.values()), "seeds": len(seeds)}
+        told |= {"seed_scores": {str(seed): score for seed in seeds}, "seed_sd": 0.01 if len(seeds) > 1 else None}
+        arms.append(told | work | {"hospitals": hospitals, "lowest_hospital": hospitals[-1]})
+    head: dict[str, Any] = {"first": "federated fedavg", "interval": [0.04, 0.16], "p_value": 0.004, "needed": None}
+    head |= {"effect": {"measure": "rank-biserial", "value": 0.6, "interval": None}, "margin": None, "not_inferior": None}
     differences = [
         head | {"second": "local", "difference": 0.1, "verdict": "higher"},
         head | {"second": "pooled", "difference": -0.02, "interval": [-0.05, 0.01], "p_value": 0.2, "verdict": "not known"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -101,6 +100,17 @@ def test_three_numbers_have_their_intervals_or_say_that_there_is_none(few: Path)
     assert pooled.note == "no interval: too few patients; p not known; which is higher is not known"
 
 
+def test_how_many_patients_would_tell_and_whether_a_margin_is_kept_is_said(few: Path) -> None:
+    needed = {"patients": 1200, "to_find": "difference"}
+    set_difference(few, "local", verdict="not known", needed=needed)
+    set_difference(few, "pooled", margin=0.06, not_inferior=True)
+    words = " ".join(answer_sentences(read_comparison(few)))
+    assert "about 1 200 test patients of these hospitals would be needed, if the difference is what it looks like" in words
+    assert "It is not worse than that by more than 0.06" in words
+    set_difference(few, "pooled", not_inferior=False)
+    assert "It is not shown that it is not worse than that" in " ".join(answer_sentences(read_comparison(few)))
+
+
 @pytest.mark.parametrize("kind", ["segmentation", "classification"])
 def test_everybody_can_read_the_page(tmp_path: Path, kind: str) -> None:
     page = render_comparison(read_comparison(make_comparison(tmp_path, kind, FEW, seeds=[1])))
@@ -127,15 +137,16 @@ def test_what_is_written_of_others_is_escaped(few: Path) -> None:
     assert "1 run failed" in page
 
 
-def test_scores_at_a_hospital_are_those_of_its_patients(few: Path) -> None:
+def test_each_hospital_has_the_score_and_the_interval_of_each_arm(few: Path) -> None:
     data = read_comparison(few)
     forest = hospital_forest(data)
     assert forest is not None
     assert [group.title for group in forest.groups] == ["All hospitals together", "a", "b"]
-    with (few / "patients.csv").open() as file:
-        dice = [float(r["value"]) for r in csv.DictReader(file) if (r["arm"], r["hospital"]) == ("federated", "a")]
-    assert forest.groups[1].note == "4 test patients"
-    assert forest.groups[1].rows[0].value == f"{sum(dice) / len(dice):.3f}"
+    assert forest.groups[2].note == "5 test patients"
+    row = forest.groups[2].rows[0]
+    assert (row.title, row.value, row.reach) == ("federated fedavg", "0.790", "(0.500 to 0.900)")
+    assert (row.start, row.start + row.width) == pytest.approx((0, 100))  # the axis ends where the intervals do
+    assert row.point == pytest.approx(100 * (0.79 - 0.5) / 0.4)
 
 
 def test_the_matrix_has_every_model_on_every_hospitals_patients(few: Path) -> None:
