@@ -74,7 +74,7 @@ def reliability_figures(data: ComparisonData) -> list[Figure]:
             continue
         lines = [Line(arm.title, [(b.confidence, b.accuracy) for b in arm.calibration.bins], data.style(arm.title))]
         name = f"Reliability of {arm.title}"
-        chart = share_chart(name, lines, "Confidence: probability of the most probable class", "Share that is right", dots=True)
+        chart = share_chart(name, lines, "Confidence", "Share that is right", dots=True)
         figures.append(Figure(name, chart, legend(lines), _calibration_note(arm.calibration), lines=tuple(lines)))
     return figures
 
