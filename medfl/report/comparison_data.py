@@ -13,8 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from medfl.errors import RunError
-from medfl.evaluation.arm_differences import ArmDifference
-from medfl.evaluation.strategy_comparison import ArmSummary
+from medfl.evaluation.bootstrap import Interval
+from medfl.evaluation.calibration import Calibration
+from medfl.evaluation.effect_size import EffectSize
+from medfl.evaluation.hospital_scores import HospitalScore
+from medfl.evaluation.patients_needed import PatientsNeeded
+from medfl.evaluation.subgroup_scores import SubgroupScore
 from medfl.report.charts import COLOURS, DASHES
 from medfl.report.comparison_patients import ArmTest, read_arm_tests
 from medfl.report.report_data import ArmHistory, ReportData, read_report_data
@@ -22,7 +26,6 @@ from medfl.runs.history import read_history
 from medfl.study import Study
 
 COMPARISON_FILE, PATIENTS_FILE, PAGE_FILE = "comparison.json", "patients.csv", "comparison.html"  # in its folder
-_ARMS, _DIFFERENCES = TypeAdapter(tuple[ArmSummary, ...]), TypeAdapter(tuple[ArmDifference, ...])
 _NEVER_NONE = {
     "score",
     "difference",
@@ -31,6 +34,43 @@ _NEVER_NONE = {
     "ece_if_calibrated",
     "brier",
 }  # keys whose number is nan where it is not known
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """What the page shows of an `medfl.evaluation.strategy_comparison.ArmSummary`; what a file lacks is not known."""
+
+    title: str
+    arm: str
+    strategy: str
+    seeds: int
+    patients: int
+    score: float
+    interval: Interval | None
+    steps: int
+    samples: int
+    bytes: int
+    seed_sd: float | None = None
+    hospitals: tuple[HospitalScore, ...] = ()
+    lowest_hospital: HospitalScore | None = None
+    calibration: Calibration | None = None
+    subgroups: tuple[SubgroupScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class DifferenceRecord:
+    """What the page shows of an `medfl.evaluation.arm_differences.ArmDifference`; what a file lacks is not known."""
+
+    first: str
+    second: str
+    difference: float
+    interval: Interval | None
+    p_value: float | None
+    verdict: str
+    effect: EffectSize | None = None
+    needed: PatientsNeeded | None = None
+    margin: float | None = None
+    not_inferior: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +106,7 @@ class ComparisonData:
     runs : tuple of ComparisonRun
         Runs that completed.
     tests : mapping of str to sequence of ArmTest
-        Scores of the test patients by the title of the arm, one for each seed.
+        Scores of the test patients by the title of the arm, of each seed and model.
     external : frozenset of str
         Hospitals that took no part in training.
     digests : mapping of str to str
@@ -78,8 +118,8 @@ class ComparisonData:
     folder: Path
     study: Study
     seeds: tuple[int, ...]
-    arms: tuple[ArmSummary, ...]
-    differences: tuple[ArmDifference, ...]
+    arms: tuple[ArmRecord, ...]
+    differences: tuple[DifferenceRecord, ...]
     failed: tuple[str, ...]
     runs: tuple[ComparisonRun, ...]
     tests: Mapping[str, Sequence[ArmTest]]
@@ -98,12 +138,12 @@ class ComparisonData:
         return tuple(sorted({each.hospital for arm in self.arms for each in arm.hospitals} - self.external))
 
     @property
-    def federated(self) -> ArmSummary | None:
+    def federated(self) -> ArmRecord | None:
         """The first federated arm that was named: what the answer is about, so that it is not picked by its result."""
         return next((each for each in self.arms if each.arm == "federated"), None)
 
     @property
-    def answers(self) -> tuple[ArmDifference, ...]:
+    def answers(self) -> tuple[DifferenceRecord, ...]:
         """Differences of the first federated arm to the others."""
         return tuple(each for each in self.differences if self.federated and each.first == self.federated.title)
 
@@ -111,11 +151,11 @@ class ComparisonData:
         """Return the arm of a title."""
         return next((each.arm for each in self.arms if each.title == title), "")
 
-    def against(self, arm: str) -> ArmDifference | None:
+    def against(self, arm: str) -> DifferenceRecord | None:
         """Return the difference of the first federated arm to an arm."""
         return next((each for each in self.answers if self.arm_of(each.second) == arm), None)
 
-    def histories(self, arm: ArmSummary) -> list[ArmHistory]:
+    def histories(self, arm: ArmRecord) -> list[ArmHistory]:
         """Return what the runs of an arm did round by round, one for each seed."""
         return [run.data.arms[arm.arm] for run in self.runs if run.title(arm.arm) == arm.title and arm.arm in run.data.arms]
 
@@ -149,8 +189,8 @@ def read_comparison(folder: Path) -> ComparisonData:
             folder=folder,
             study=study,
             seeds=tuple(map(int, record["seeds"])),
-            arms=_ARMS.validate_python(_with_nan(record["arms"])),
-            differences=_DIFFERENCES.validate_python(_with_nan(record["differences"])),
+            arms=TypeAdapter(tuple[ArmRecord, ...]).validate_python(_with_nan(record["arms"])),
+            differences=TypeAdapter(tuple[DifferenceRecord, ...]).validate_python(_with_nan(record["differences"])),
             failed=tuple(map(str, record.get("failed") or ())),
             runs=runs,
             tests=read_arm_tests(folder / PATIENTS_FILE, study),

@@ -107,10 +107,12 @@ def render_comparison(data: ComparisonData) -> str:
 def comparison_command(data: ComparisonData) -> str:
     """Return the command that makes a comparison again; the places of study and data are left to whoever gives it."""
     try:
-        strategies = [text for text in json.loads((data.folder / SWEEP_FILE).read_bytes())["strategies"] if "," not in text]
+        record = json.loads((data.folder / SWEEP_FILE).read_bytes())
+        strategies, arms = [text for text in record["strategies"] if "," not in text], record.get("arms", [])
     except (OSError, ValueError, KeyError, TypeError):
-        strategies = list(dict.fromkeys(run.strategy for run in data.runs if run.strategy))
+        strategies, arms = list(dict.fromkeys(run.strategy for run in data.runs if run.strategy)), []
     words = ["medfl", "compare", "STUDY", "--data", "DATA", "--strategies", ",".join(strategies)]
+    words += ["--arms", ",".join(arms)] if arms else []
     return shlex.join([*words, "--seeds", ",".join(map(str, data.seeds))])
 
 
@@ -153,6 +155,7 @@ def _has(data: ComparisonData) -> set[str]:
 _PARTS: Mapping[str, tuple[str, Callable[[ComparisonData], Any]]] = {
     "hospitals": ("the scores by hospital", comparison_tables.hospital_forest),
     "quantiles": ("the spread over hospitals", comparison_tables.quantile_table),
+    "subgroups": ("the groups of patients", comparison_tables.subgroup_table),
     "differences": ("the differences", comparison_tables.difference_forest),
     "learning": ("the learning curves", comparison_figures.learning_figure),
     "matrix": ("the matrix of models and hospitals", comparison_tables.model_matrix),

@@ -18,7 +18,7 @@ _Rows = dict[str, list[dict[str, str]]]  # of each patient
 
 @dataclass(frozen=True, eq=False)
 class ArmTest:
-    """Scores of the test patients of one arm and seed, apart for each hospital."""
+    """Scores of the test patients of one arm by one model of one seed, apart for each hospital where it counts."""
 
     seed: int
     by_hospital: Mapping[str, PatientScores]
@@ -34,23 +34,23 @@ def read_arm_tests(file: Path, study: Study) -> dict[str, tuple[ArmTest, ...]]:
     study : Study
         Gives the kind of task and the classes.
     """
-    found: dict[str, dict[int, dict[str, _Rows]]] = {}
+    found: dict[str, dict[tuple[int, str], dict[str, _Rows]]] = {}
     with file.open(newline="", encoding="utf-8") as opened:
         for row in csv.DictReader(opened):
             title = f"{row['arm']} {row['strategy']}".strip()
-            hospitals = found.setdefault(title, {}).setdefault(int(row["seed"]), {})
+            hospitals = found.setdefault(title, {}).setdefault((int(row["seed"]), row["model"]), {})
             hospitals.setdefault(row["hospital"], {}).setdefault(row["patient"], []).append(row)
     return {
         title: tuple(
             ArmTest(seed, {hospital: _to_scores(hospital, rows, study) for hospital, rows in hospitals.items()})
-            for seed, hospitals in seeds.items()
+            for (seed, _), hospitals in models.items()
         )
-        for title, seeds in found.items()
+        for title, models in found.items()
     }
 
 
 def patient_values(tests: Iterable[ArmTest], hospitals: Iterable[str]) -> dict[tuple[str, str], float]:
-    """Return one number for each patient, mean over seeds: the Dice over classes, or the probability of the true class."""
+    """Return the Dice over classes of each patient, or the probability of the true class, mean over seeds and models."""
     values: dict[tuple[str, str], list[float]] = {}
     chosen = set(hospitals)
     for test in tests:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medfl.evaluation.arm_differences import ArmDifference
 from medfl.evaluation.bootstrap import Interval, PatientScores, read_patient_scores
 from medfl.evaluation.hospital_scores import HospitalScore
 from medfl.evaluation.patient_results import Patient
-from medfl.evaluation.strategy_comparison import ArmSummary
-from medfl.report.comparison_data import ComparisonData
+from medfl.report.comparison_data import ArmRecord, ComparisonData, DifferenceRecord
 from medfl.report.comparison_patients import patient_values
 from medfl.report.comparison_words import format_ci, format_p
 from medfl.report.formatting import format_difference, format_score
@@ -106,6 +104,18 @@ def spread_table(data: ComparisonData) -> Table:
         cells = (Cell(seeds), Cell(place), Cell(format_ci(lowest.joint_interval) if lowest else NOT_AVAILABLE))
         rows.append(Row(arm.title, cells))
     return Table(("Arm", "Standard deviation over seeds", "Lowest hospital", "Its joint interval"), tuple(rows))
+
+
+def subgroup_table(data: ComparisonData) -> Table | None:
+    """Return each arm's score on groups of patients; None where the study names no columns for them."""
+    found = {(group.column, group.value): group.patients for arm in data.arms for group in arm.subgroups}
+    scores = {(arm.title, group.column, group.value): group for arm in data.arms for group in arm.subgroups}
+    rows = []
+    for (column, value), patients in found.items():
+        groups = [scores.get((arm.title, column, value)) for arm in data.arms]
+        texts = [f"{format_score(each.score)} ({format_ci(each.interval)})" if each else NOT_AVAILABLE for each in groups]
+        rows.append(Row(f"{column}: {value}", (Cell(str(patients), number=patients), *map(Cell, texts))))
+    return Table(("Group", "Patients", *(arm.title for arm in data.arms)), tuple(rows)) if rows else None
 
 
 def quantile_table(data: ComparisonData) -> Table | None:
@@ -206,13 +216,13 @@ def _shown_hospitals(data: ComparisonData) -> tuple[tuple[str, ...], int]:
     return tuple(ranked[:_WORST]), len(data.hospitals) - len(ranked[:_WORST])
 
 
-def _point(arm: ArmSummary, hospital: str) -> float:
+def _point(arm: ArmRecord, hospital: str) -> float:
     return next((each.score for each in arm.hospitals if each.hospital == hospital), math.nan)
 
 
-def _effect(each: ArmDifference) -> str:
+def _effect(each: DifferenceRecord) -> str:
     """Return the effect size where it is not the difference itself."""
-    if each.effect.measure != "rank-biserial":
+    if each.effect is None or each.effect.measure != "rank-biserial":
         return ""
     return f"rank-biserial correlation {format_difference(each.effect.value)}; "
 

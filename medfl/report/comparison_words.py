@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from medfl.evaluation.arm_differences import ArmDifference
-from medfl.evaluation.strategy_comparison import ArmSummary
-from medfl.report.comparison_data import ComparisonData
+from medfl.report.comparison_data import ArmRecord, ComparisonData, DifferenceRecord
 from medfl.report.formatting import format_difference, format_score
 from medfl.report.verdict import Headline
 from medfl.system.text import join_words, plural
@@ -15,12 +13,14 @@ from medfl.system.text import join_words, plural
 ARM_MEANINGS = {
     "federated": "one shared model, trained at all hospitals without moving their images",
     "local": "one model at each hospital, trained on its own patients alone, and tested on them",
+    "local elsewhere": "each hospital’s patients, by the models that the others trained alone; the mean over these counts",
     "pooled": "one model, trained on the patients of all hospitals in one place, which no real federation may do",
     "ensemble": "no training: the mean of the answers of all hospitals’ own models",
     "fine-tuned": "the shared model, trained further at each hospital alone, and tested on its patients",
 }
 _NOUNS = {
     "local": "the models that hospitals trained alone",
+    "local elsewhere": "the models that other hospitals trained alone",
     "pooled": "one model trained on all patients in one place",
     "ensemble": "the mean of the hospitals’ own models",
     "fine-tuned": "the shared model trained further at each hospital",
@@ -74,13 +74,13 @@ def format_p(p_value: float | None) -> str:
     return "p not known" if p_value is None else "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def _difference_headline(each: ArmDifference) -> Headline:
+def _difference_headline(each: DifferenceRecord) -> Headline:
     note = f"{format_ci(each.interval, signed=True)}; {format_p(each.p_value)}; {_verdict_word(each)}"
     label = f"{each.first} minus {each.second}"
     return Headline(label, format_difference(each.difference, 3), note, each.difference)
 
 
-def _verdict_word(each: ArmDifference) -> str:
+def _verdict_word(each: DifferenceRecord) -> str:
     return {"higher": "higher", "lower": "lower"}.get(each.verdict, "which is higher is not known")
 
 
@@ -133,7 +133,12 @@ def _other_sentences(data: ComparisonData) -> Iterator[str]:
 
 
 def _noun(data: ComparisonData, title: str) -> str:
-    return _NOUNS.get(data.arm_of(title), title)
+    """Return a name of an arm for a sentence, with its strategy where that is another than the first one's."""
+    arm = next((each for each in data.arms if each.title == title), None)
+    if arm is None or arm.arm not in _NOUNS:
+        return title
+    first = data.federated.strategy if data.federated else ""
+    return _NOUNS[arm.arm] if arm.strategy in ("", first) else f"{_NOUNS[arm.arm]} by {arm.strategy}"
 
 
 def _precision_sentences(data: ComparisonData) -> Iterator[str]:
@@ -149,14 +154,14 @@ def _precision_sentences(data: ComparisonData) -> Iterator[str]:
         yield f"Together means {strategies[0]} here: the first that was named, not the one with the highest score."
 
 
-def _patients_needed(difference: ArmDifference) -> Iterator[str]:
+def _patients_needed(difference: DifferenceRecord) -> Iterator[str]:
     if difference.needed is not None:
         patients = f"{difference.needed.patients:,}".replace(",", " ")
         size = "what it looks like" if difference.needed.to_find == "difference" else "as large as the margin"
         yield f"To know it, about {patients} test patients of these hospitals would be needed, if the difference is {size}."
 
 
-def _numbers(data: ComparisonData, each: ArmDifference) -> str:
+def _numbers(data: ComparisonData, each: DifferenceRecord) -> str:
     scores = {arm.title: arm for arm in data.arms}
     first, second = (_score_of(scores.get(title)) for title in (each.first, each.second))
     interval = format_ci(each.interval, signed=True)
@@ -166,11 +171,11 @@ def _numbers(data: ComparisonData, each: ArmDifference) -> str:
     )
 
 
-def _score_of(arm: ArmSummary | None) -> str:
+def _score_of(arm: ArmRecord | None) -> str:
     return format_score(arm.score if arm else math.nan)
 
 
-def _better(each: ArmDifference) -> str:
+def _better(each: DifferenceRecord) -> str:
     return "better" if each.verdict == "higher" else "worse"
 
 

@@ -38,7 +38,7 @@ def make_comparison(
     record = {"study": study.name, "seeds": list(seeds), "failed": [], "runs": runs} | _table(kind, sites, seeds)
     (folder / "comparison.json").write_text(json.dumps(record))
     with (folder / "patients.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ("arm", "strategy", "seed", "hospital", "patient", "class", "truth", "value"))
+        writer = csv.DictWriter(file, ("arm", "strategy", "seed", "model", "hospital", "patient", "class", "truth", "value"))
         writer.writeheader()
         writer.writerows(rows)
     return folder
@@ -95,6 +95,7 @@ def _patient_rows(
         for k in range(test):
             patient = f"pat-{site[:3].upper()}{k:012d}"
             head = {"arm": arm, "strategy": strategy, "seed": seed, "hospital": site, "patient": patient}
+            head["model"] = site if arm == "local" else ""
             if study.task.kind == "segmentation":
                 dice = float(np.clip(rng.normal(0.7 + _GAINS[arm], 0.08), 0, 1))
                 rows.append(head | {"class": "tumour", "truth": "", "value": dice})
