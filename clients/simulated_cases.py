@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import lru_cache, partial
 from pathlib import Path
 
 from medfl.data.cases import Split
@@ -44,14 +45,21 @@ def simulated_cases(study: Study, site: Site, prepared: PreparedData) -> Prepare
     folder = site_root(site) / _FOLDER
     trained = frozenset().union(*(_read(folder, study_hash) for study_hash in study.start.studies))
     if study.start.studies and not trained:
-        what = "there is no record here of whom the start was trained on: if this site took part, nobody is kept apart."
-        _log.warning("[START-PATIENTS] %s", what)
-    splits = keep_apart(study, present, trained)
+        _warn_once(
+            study, site.name, "it has no record of whom the start was trained on: if it took part, nobody is kept apart."
+        )
+    splits = keep_apart(study, present, trained, partial(_warn_once, study, site.name))
     _note(folder, study.approved_hash(), patients_of(splits["train"]))
     if splits is present:
         return prepared
     names: dict[str, Split] = {case_of(member): name for name in _SPLITS for member in splits[name]}
     return select_cases(prepared, names)
+
+
+@lru_cache(maxsize=4096)
+def _warn_once(study: Study, name: str, sentence: str) -> None:
+    """Warn of a site once, and not at each of its visits."""
+    _log.warning("[START-PATIENTS] %s: %s", name, sentence)
 
 
 def _path(folder: Path, study_hash: str) -> Path:

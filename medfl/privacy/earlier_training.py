@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from medfl.errors import PolicyError
 from medfl.privacy.patient_sets import Splits, patients_of
@@ -13,7 +13,11 @@ from medfl.system.text import plural
 _log = logging.getLogger("medfl.site")
 
 
-def keep_apart(study: Study, splits: Splits, trained: Collection[str]) -> Splits:
+def _log_warning(sentence: str) -> None:
+    _log.warning("[START-PATIENTS] %s", sentence)
+
+
+def keep_apart(study: Study, splits: Splits, trained: Collection[str], warn: Callable[[str], None] = _log_warning) -> Splits:
     """Return the splits of a site in which no test patient was trained on by what the study begins with.
 
     Parameters
@@ -24,6 +28,8 @@ def keep_apart(study: Study, splits: Splits, trained: Collection[str]) -> Splits
         Members (`medfl.privacy.patient_sets.write_member`) of each split.
     trained : collection of str
         Pseudonyms of the site's training patients in the studies of ``start.studies``.
+    warn : callable
+        Called with a sentence where patients are moved; it goes into the log unless given.
 
     Raises
     ------
@@ -42,5 +48,5 @@ def keep_apart(study: Study, splits: Splits, trained: Collection[str]) -> Splits
         raise PolicyError("START-PATIENTS", what, fix)
     if seen == test:
         raise PolicyError("START-PATIENTS", f"{what} They are all test patients.", "Add patients, or decline the study.")
-    _log.warning("[START-PATIENTS] %s Moved into training.", what)
+    warn(f"{what} Moved into training.")
     return {**splits, "test": test - seen, "train": splits.get("train", frozenset()) | seen}
