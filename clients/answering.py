@@ -32,6 +32,7 @@ from medfl.clients.node_cache import OpenNode
 from medfl.clients.received_model import check_received
 from medfl.clients.run_cases import cases_of_run, choose_described
 from medfl.clients.simulated_cases import simulated_cases
+from medfl.clients.start.kept_start import receive_start
 from medfl.clients.training.client_state import state_folder
 from medfl.clients.training.interrupts import check_interrupts
 from medfl.data.store.cache_key import site_root
@@ -75,6 +76,7 @@ def answer(handle: Handler, message: Message, context: Context) -> Message:
     """
     opened = node_cache.open_node(context)
     if opened.simulation is not None:
+        _take_start(message, opened)
         return handle(message, context, opened._replace(choose_cases=partial(simulated_cases, opened.study, opened.site)))
     asked = _admit(message, context, opened)
     reservation = asked.ledger.reserve(asked.study_hash, asked.question, opened.study, asked.terms)
@@ -91,10 +93,17 @@ def _admit(message: Message, context: Context, opened: OpenNode) -> _Asked:
     policy_checks.check_study(study, site.policy)
     question = read_question(message.metadata.message_type, message.content, study, f"flower-{context.run_id}")
     state_folder(site_root(site), study.approved_hash(), question.run)  # refuses a name that is no name
-    check_received(message.content, question.item, study, site.policy)
+    check_received(message.content, question.item, study, site)
+    _take_start(message, opened)
     budget = ledger_folder(site)
     ledger = Ledger(budget)
     return _Asked(message, opened, question, ledger, budget)
+
+
+def _take_start(message: Message, opened: OpenNode) -> None:
+    """Check and keep the first model that comes as a site is asked to join, before its own data is looked at."""
+    if message.metadata.message_type == records.JOIN:
+        receive_start(message.content, opened.study, opened.site)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from safetensors import SafetensorError
 
 from medfl.clients.networks.arrays import Arrays
-from medfl.clients.networks.layers import shared_arrays
-from medfl.clients.networks.tuning import build_training_network
+from medfl.clients.networks.tuning import build_training_network_without_memory
+from medfl.clients.start.initial_layers import initial_shared
+from medfl.clients.start.kept_start import KeptStart, kept_start
 from medfl.clients.training.client_state import is_run_name
 from medfl.clients.training.round_rates import count_own_rounds, round_rate
 from medfl.errors import PolicyError
@@ -91,14 +92,15 @@ def measure(study: Study, site: Site, run: str, item: Item, arrays: Mapping[str,
     if item.kind not in _WATCHED or not is_run_name(run):
         return []  # such a name is refused before the work
     folder = watch_folder(site, study)
-    if study.start.is_given:
+    start = kept_start(study, site)
+    if study.start.is_given and start is None:
         _keep_first(study, item, folder, model)
-    first = _find_first_model(study, item.arm, folder)
+    first = _find_first_model(study, item.arm, folder, start)
     if {name: (tensor.shape, tensor.dtype) for name, tensor in model.items()} != first.layout:
         return []  # no model of this study: it is refused before it is used
     place = folder / run / item.arm
     notes = path_store.load_notes(place)
-    with _open_reference(study, item, place, folder) as reference:
+    with _open_reference(study, item, place, folder, start) as reference:
         rounds = _count_rounds(study, item, reference.rounds, notes.rate)
         pace = _expect_pace(study, item, notes)
         received = Received(model, first.buffers, first.facts, reference.read, rounds, notes.own, pace, site.policy.max_step)
@@ -129,7 +131,7 @@ def note_update(study: Study, site: Site, run: str, item: Item, received: Tensor
     notes = path_store.load_notes(place)
     if _question(item) in notes.alarmed:
         return
-    for name in _find_first_model(study, item.arm, folder).facts:
+    for name in _find_first_model(study, item.arm, folder, kept_start(study, site)).facts:
         step, before = measure_change(trained[name], received[name]), notes.own.get(name, Extent(0.0, 0.0))
         notes.own[name] = Extent(max(step.rms, before.rms), max(step.peak, before.peak))
     notes.steps, notes.rate = steps, max(notes.rate, round_rate(study, item.round))
@@ -143,7 +145,7 @@ def watch_folder(site: Site, study: Study) -> Path:
 
 
 @contextmanager
-def _open_reference(study: Study, item: Item, place: Path, folder: Path) -> Iterator[StoredModel]:
+def _open_reference(study: Study, item: Item, place: Path, folder: Path, start: KeptStart | None) -> Iterator[StoredModel]:
     """Open the model to compare with: the last one of the arm, or else the first, as for another hospital's own model."""
     others = item.kind == "test" and item.arm == "local"
     with path_store.open_model(place) as last:
@@ -153,7 +155,7 @@ def _open_reference(study: Study, item: Item, place: Path, folder: Path) -> Iter
     stored = folder / _first_name(study, item.arm)
     if not path_store.has_model(stored):  # the disk was full when it was computed, or somebody cleaned up
         _find_first_model.cache_clear()
-        _find_first_model(study, item.arm, folder)
+        _find_first_model(study, item.arm, folder, start)
     with path_store.open_model(stored) as first:
         if first is None:
             raise PolicyError(MODEL_PATH, "the first model cannot be read.", "Check the disk of the site.")
@@ -245,12 +247,12 @@ def _keep_first(study: Study, item: Item, folder: Path, model: Tensors) -> None:
 
 
 @lru_cache(maxsize=4)
-def _find_first_model(study: Study, arm: str, folder: Path) -> FirstModel:
+def _find_first_model(study: Study, arm: str, folder: Path, start: KeptStart | None) -> FirstModel:
     """Compute the first model of an arm and keep it, or read the one that came; return what is known of it."""
-    net = build_training_network(study)
-    arrays = shared_arrays(study, net, arm)
+    net = build_training_network_without_memory(study)
+    arrays = initial_shared(study, arm, start)
     name = _first_name(study, arm)
-    if study.start.is_given:
+    if study.start.is_given and start is None:
         arrays = _read_first(folder / name, arrays)
     else:
         with contextlib.suppress(OSError):  # it is missed where it is opened

@@ -18,6 +18,8 @@ from medfl.clients.ensemble import ENSEMBLE_ARM, score_ensemble
 from medfl.clients.networks import layers
 from medfl.clients.own_results import own_results
 from medfl.clients.pooled_cases import POOLED_ARM, pool_cases
+from medfl.clients.start.initial_layers import frozen_arrays
+from medfl.clients.start.kept_start import kept_start
 from medfl.clients.training import interrupts, local_layers
 from medfl.clients.training.client_state import ClientState, state_folder
 from medfl.clients.training.fine_tuning import FINE_TUNED_ARM, fine_tuning_task
@@ -46,7 +48,7 @@ def join(message: Message, context: Context, opened: node_cache.OpenNode | None 
     study, site = opened.study, opened.site
     with _time_limit(site):
         prepared = _load_training_cases(opened)
-        info = joining.site_info(prepared, site) | {records.MODEL_HASH: _hash_model(study)}
+        info = joining.site_info(prepared, site) | {records.MODEL_HASH: _hash_model(study, site)}
         info |= joining.simulation_info(prepared) if opened.simulation else {}
         numbers = policy_checks.redact(joining.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, None, info))
@@ -99,11 +101,12 @@ def evaluate(message: Message, context: Context, opened: node_cache.OpenNode | N
         return _build_reply(message, site, records.build_reply_content(site.name, policy_checks.redact(numbers, site.policy)))
 
 
-def _hash_model(study: Study) -> str:
+def _hash_model(study: Study, site: Site) -> str:
     """Hash the layout of what travels, and the values of what is frozen, as this site has it."""
     net = node_cache.get_network(study)
     shared = layers.shared_arrays(study, net)
-    return records.model_hash(shared, layers.frozen_arrays(study) if study.training.tunes_part else {})
+    frozen = frozen_arrays(study, kept_start(study, site)) if study.training.tunes_part else {}
+    return records.model_hash(shared, frozen)
 
 
 def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreNoise | None) -> RecordDict:

@@ -13,17 +13,19 @@ from medfl.clients.networks.arrays import check_finite, get_arrays
 from medfl.clients.networks.network_builders import build_network
 from medfl.clients.networks.tensors import trainable
 from medfl.clients.received_extras import check_configuration, check_extras
+from medfl.clients.start.initial_layers import initial_shared
+from medfl.clients.start.kept_start import KeptStart, kept_start, other_start
 from medfl.errors import ExchangeError
 from medfl.messages import records
 from medfl.messages.array_digest import digest_arrays
 from medfl.messages.models import Tensors
 from medfl.privacy import policy_checks
 from medfl.privacy.questions import Item
-from medfl.site import Policy
+from medfl.site import Site
 from medfl.study import Study
 
 
-def check_received(content: RecordDict, item: Item, study: Study, policy: Policy) -> None:
+def check_received(content: RecordDict, item: Item, study: Study, site: Site) -> None:
     """Check the model of a message before any work on it.
 
     Parameters
@@ -34,21 +36,23 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
         What is asked.
     study : Study
         The approved study.
-    policy : Policy
-        Policy of the site.
+    site : Site
+        The site.
 
     Raises
     ------
     ExchangeError
         ``ARRAYS-MISSING``, ``ARRAYS-UNREADABLE``; ``MODEL-MISMATCH`` when the model is not of the study's network;
-        ``MODEL-NONFINITE`` when any value is not a number; ``START-OTHER`` when the first model has another digest than
-        the study names; ``RECORD-UNKNOWN``, ``RECORD-MISSING`` and ``CONTROL-MISMATCH``
-        for what came with it (`medfl.clients.received_extras`).
+        ``MODEL-NONFINITE`` when any value is not a number; ``START-OTHER`` when the first model is not the one that the study
+        names; ``START-MISSING`` when what completes the model is not here any more; ``RECORD-UNKNOWN``, ``RECORD-MISSING`` and
+        ``CONTROL-MISMATCH`` for what came with it (`medfl.clients.received_extras`), or with a question that needs no model.
     PolicyError
         ``POLICY-METRICS`` and ``POLICY-BYTES``, where no answer could leave.
     """
+    policy = site.policy
     check_configuration(content)
     if item.kind in ("join", "fingerprint"):
+        _check_no_model(content, item, study)  # but the first one, which `medfl.clients.start.kept_start` checks
         return
     if item.kind == "train":
         policy_checks.check_weight(policy)
@@ -61,8 +65,11 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
         what = f"the {len(model)} received arrays do not fit the network of the study."
         fix = "Both sides must run the same study and the same version of medfl and MONAI."
         raise ExchangeError("MODEL-MISMATCH", what, fix)
+    start = kept_start(study, site)
     if item.kind == "train" and item.round == 1 and study.start.is_given:
-        _check_start(arrays, item, study)
+        _check_start(arrays, item, study, start)
+    elif start is not None:
+        start.load()  # lacking, it is told before the question counts
     check_extras(received, arrays, trainable(node_cache.get_network(study)), item, study)
     for tensors in (arrays, *received.values()):
         check_finite(tensors)
@@ -70,13 +77,24 @@ def check_received(content: RecordDict, item: Item, study: Study, policy: Policy
         policy_checks.check_reply_size(policy, model.count_bytes())
 
 
-def _check_start(arrays: Tensors, item: Item, study: Study) -> None:
+def _check_no_model(content: RecordDict, item: Item, study: Study) -> None:
+    allowed = {records.START} if item.kind == "join" and study.sends_start else set()
+    if any(isinstance(record, ArrayRecord) and name not in allowed for name, record in content.items()):
+        what = f"the message asks for {item.kind} and holds a model, which it needs not."
+        raise ExchangeError("RECORD-UNKNOWN", what, "Ask who runs the server.")
+
+
+def _check_start(arrays: Tensors, item: Item, study: Study, start: KeptStart | None) -> None:
     """Hold the first model against the digest in the study, which needs neither the file of the weights nor any data."""
+    if start is not None:  # it came whole before, and this is a part of it
+        first = initial_shared(study, item.arm, start)
+        if any(arrays[name].tobytes() != tensor.tobytes() for name, tensor in first.items()):
+            raise other_start()
+        return
     local = layers.local_names(study, node_cache.get_network(study)) if item.arm == "local" else ()
     is_named = digest_arrays({name: array for name, array in arrays.items() if name not in local}) == study.start.arrays
     if not is_named or not _is_seeded(arrays, local, study):
-        what = "the first model is not the one that the study names in start.arrays."
-        raise ExchangeError("START-OTHER", what, "Ask who runs the server which weights the study began with.")
+        raise other_start()
 
 
 def _is_seeded(arrays: Tensors, names: Collection[str], study: Study) -> bool:

@@ -243,7 +243,7 @@ def _problem(kind: type[Section], found: ErrorDetails, file: str, beside: Iterab
         case "value_error":
             message = str(context["error"])
         case reason:
-            message = describe_invalid(reason, context, _form(kind, tables, last))
+            message = describe_invalid(reason, context, _form(kind, tables, last), found["input"])
     came = "" if isinstance(found["input"], dict) else f" (came {found['input']!r})"
     return Problem(file, key or _WHOLE_FILE, f"{message}{came}.")
 

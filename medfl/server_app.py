@@ -20,6 +20,7 @@ from medfl.grids.retrying import RetryingGrid
 from medfl.grids.streaming import StreamingGrid
 from medfl.messages import records
 from medfl.messages.run_signing import find_submitted, read_run_signer
+from medfl.runs.low_rank_arrays import without_factors
 from medfl.runs.run_folder import Run, runs_root
 from medfl.server.checkpoints import save_bases
 from medfl.server.federation import record_waiting
@@ -51,7 +52,7 @@ def main(grid: Grid, context: Context) -> None:
         save_bases(run, models)
         sites: dict[int, str] = {}  # name of the site behind each node; filled as they join
         grid = StreamingGrid(_wrap_grid(grid, run, sites))
-        federation = join_sites(grid, run, count_expected_sites(config), layout, sites)
+        federation = join_sites(grid, run, count_expected_sites(config), layout, sites, _start_to_send(study, models))
         check_simulated_data(config, past, run.history.read())
         end["best-round"] = run_study(federation, initial, models.get(records.INITIAL_FULL), past)
 
@@ -93,6 +94,11 @@ def _hash_model(models: Mapping[str, ArrayRecord]) -> str:
     shared = records.array_views(models[records.INITIAL])
     base = records.array_views(models.get(records.BASE, ArrayRecord()))
     return records.model_hash(shared, {name: tensor for name, tensor in base.items() if name not in shared})
+
+
+def _start_to_send(study: Study, models: Mapping[str, ArrayRecord]) -> ArrayRecord | None:
+    """Return the plain network of the start, where a part of it is trained, so that the rest would never reach a site."""
+    return records.to_array_record(without_factors(records.array_views(models[records.BASE]))) if study.sends_start else None
 
 
 def _initial_models(study: Study, context: Context, run: str, start: str) -> Mapping[str, ArrayRecord]:

@@ -8,18 +8,13 @@ the network, the rest stays as it was at the start, and every site has it (`medf
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors, get_arrays
 from medfl.clients.networks.layer_kinds import find_layers
-from medfl.clients.networks.tuning import (
-    build_training_network,
-    build_training_network_without_memory,
-    trained_names,
-)
+from medfl.clients.networks.tuning import trained_names
 from medfl.study import Study
 
 
@@ -64,20 +59,6 @@ def base_names(study: Study, net: nn.Module, arm: str = "federated") -> tuple[st
     """Return the names of all tensors but the layers that stay at a site, in the order of `get_arrays`."""
     local = local_names(study, net, None if arm == "federated" else ())
     return tuple(name for name in distinct_tensors(net) if name not in local)
-
-
-def frozen_arrays(study: Study) -> Arrays:
-    """Return the tensors that are neither trained nor a site's own, in the order of `get_arrays`."""
-    local = local_names(study, build_training_network_without_memory(study))
-    return {name: tensor for name, tensor in initial_kept_layers(study).items() if name not in local}
-
-
-@lru_cache(maxsize=4)
-def initial_kept_layers(study: Study, arm: str = "federated") -> Arrays:
-    """Return the layers that are not exchanged as every site starts with them, made from the study's seed."""
-    net = build_training_network(study)
-    shared = set(shared_names(study, net, arm))
-    return {name: tensor for name, tensor in get_arrays(net).items() if name not in shared}
 
 
 def _tensors(layer: nn.Module) -> list[Any]:

@@ -84,7 +84,10 @@ def _prepare(study: Study, net: nn.Module) -> nn.Module:
 
 
 def _check_parts(study: Study, net: nn.Module, tuned: Collection[int]) -> None:
-    """Refuse a study in which nothing that is shared is trained, or nothing of layers that stay at the sites."""
+    """Refuse a study in which nothing that is shared is trained, or nothing of layers that stay at the sites, or all is."""
+    if all(id(parameter) in tuned for parameter in net.parameters()):
+        what = "what is named is every parameter of the network, so that no part of it would stay as it is."
+        raise ConfigError([Problem("pyproject.toml", "training.tune", what, 'Write tune = "all", or name fewer.')])
     local = {
         kind: {id(p) for layer in find_layers(study, net, kind) for p in layer.parameters()} for kind in study.local_layers
     }

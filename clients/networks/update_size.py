@@ -7,7 +7,8 @@ import math
 import torch
 
 from medfl.clients.networks.arrays import distinct_tensors
-from medfl.clients.networks.layers import shared_names
+from medfl.clients.networks.layers import local_names, shared_names
+from medfl.clients.networks.network_builders import build_network_without_memory
 from medfl.clients.networks.tuning import build_training_network_without_memory
 from medfl.study import Study
 
@@ -37,6 +38,15 @@ def count_update_bytes(study: Study) -> dict[str, int]:
         arm: _count_bytes(study, each) if arm == "federated" else sum(tensor.nbytes for tensor in each)  # not compressed
         for arm, each in sent.items()
     }
+
+
+def count_start_bytes(study: Study) -> int:
+    """Return the bytes of the first model that a site gets whole as it joins, 0 where none comes then."""
+    if not study.sends_start:
+        return 0
+    net = build_network_without_memory(study)
+    local = local_names(study, net)
+    return sum(tensor.nbytes for name, tensor in distinct_tensors(net).items() if name not in local)
 
 
 def _count_bytes(study: Study, tensors: list[torch.Tensor]) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from medfl.clients.networks.arrays import Arrays
 from medfl.clients.networks.layers import local_names
-from medfl.clients.networks.network_builders import build_network
+from medfl.clients.networks.network_builders import build_network_without_memory
+from medfl.clients.networks.tuning import build_training_network_without_memory, trained_names
 from medfl.clients.start.weight_mapping import MappedWeights, map_weights
 from medfl.clients.start.weights_file import read_weights
 from medfl.errors import RunError
@@ -14,6 +15,7 @@ from medfl.messages.array_digest import digest_arrays
 from medfl.messages.models import Tensors
 from medfl.runs.model_library import find_weights, hash_file
 from medfl.study import Study
+from medfl.system.text import plural
 
 
 def load_start(study: Study, file: Path) -> MappedWeights:
@@ -29,7 +31,7 @@ def load_start(study: Study, file: Path) -> MappedWeights:
     Raises
     ------
     RunError
-        ``START-FILE`` and ``START-FIT`` as in `read_weights` and `map_weights`; ``START-HASH`` when the file is another one
+        ``START-FILE`` and ``START-FIT`` as in `map_start`; ``START-HASH`` when the file is another one
         than the study says, or the first model made of it is.
     """
     path = find_weights(file)
@@ -37,6 +39,7 @@ def load_start(study: Study, file: Path) -> MappedWeights:
         what = "the file of the start weights is not the one that the study names: its SHA-256 is another one."
         raise RunError("START-HASH", what, "Get the right file, or name this one: medfl study start STUDY MODEL")
     mapped = map_weights(study, read_weights(path))
+    _check_new_layers(study, mapped)
     if digest_shared(study, mapped.arrays) != study.start.arrays:
         what = "the first model made of the start weights is another one than the study says: the study was changed since, or"
         what += " medfl or MONAI is of another version."
@@ -50,13 +53,25 @@ def map_start(study: Study, file: Path) -> tuple[MappedWeights, dict[str, str]]:
     Raises
     ------
     RunError
-        ``START-FILE``, ``START-FIT``.
+        ``START-FILE``, ``START-FIT`` as in `read_weights` and `map_weights`; ``START-FIT`` also when layers are drawn anew that
+        the study does not train.
     """
     path = find_weights(file)
     weights = read_weights(path)
     mapped = map_weights(study, weights)
+    _check_new_layers(study, mapped)
     told = {"sha256": hash_file(path), "arrays": digest_shared(study, mapped.arrays), "studies": ",".join(weights.studies)}
     return mapped, told
+
+
+def _check_new_layers(study: Study, mapped: MappedWeights) -> None:
+    if not study.training.tunes_part:
+        return
+    trained = {name.rpartition(".")[0] for name in trained_names(study, build_training_network_without_memory(study))}
+    new = [row.name for row in mapped.table if row.how == "new" and len(row.shape) > 1]
+    if left := [name for name in new if name.rpartition(".")[0] not in trained]:
+        what = f"{plural(len(left), 'layer')} would be drawn anew and never be trained, the first is that of {left[0]!r}."
+        raise RunError("START-FIT", what, "Add to training.tune what names them, 'head' for a new head.")
 
 
 def digest_shared(study: Study, arrays: Tensors) -> str:
@@ -66,5 +81,5 @@ def digest_shared(study: Study, arrays: Tensors) -> str:
 
 def keep_shared(study: Study, arrays: Arrays) -> Arrays:
     """Return the tensors of a whole model that are exchanged, in their order."""
-    local = local_names(study, build_network(study)) if study.local_layers else frozenset()
+    local = local_names(study, build_network_without_memory(study)) if study.local_layers else frozenset()
     return {name: array for name, array in arrays.items() if name not in local}

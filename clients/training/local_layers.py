@@ -12,8 +12,10 @@ from collections.abc import Collection
 from torch import nn
 
 from medfl.clients.networks.arrays import Arrays, distinct_tensors
-from medfl.clients.networks.layers import initial_kept_layers, local_names, shared_names
+from medfl.clients.networks.layers import local_names, shared_names
 from medfl.clients.networks.network_builders import build_network
+from medfl.clients.start.initial_layers import initial_kept_layers
+from medfl.clients.start.kept_start import kept_start
 from medfl.clients.training.client_state import ClientState
 from medfl.clients.training.task import TrainResult, TrainTask
 from medfl.messages.models import Tensors
@@ -28,7 +30,7 @@ def with_local_layers(task: TrainTask) -> TrainTask:
     if not _keeps_layers(task):
         return task
     own = task.state.load(_STATE_NAME) if has_local_layers(task) else None
-    kept = initial_kept_layers(task.study, task.arm) | (own or {})
+    kept = _initial_layers(task) | (own or {})
     return dataclasses.replace(task, received=_merge_layers(task.net, task.received, kept))
 
 
@@ -36,7 +38,7 @@ def with_initial_layers(task: TrainTask) -> TrainTask:
     """Return the task with the model that a site gets which joins now: the received layers and the study's initial ones."""
     if not _keeps_layers(task):
         return task
-    kept = initial_kept_layers(task.study, task.arm)
+    kept = _initial_layers(task)
     return dataclasses.replace(task, received=_merge_layers(task.net, task.received, kept))
 
 
@@ -56,7 +58,7 @@ def without_local_layers(task: TrainTask, result: TrainResult) -> TrainResult:
     if has_local_layers(task):
         local = local_names(task.study, task.net)
         task.state.save(_STATE_NAME, {name: tensor for name, tensor in result.arrays.items() if name in local})
-    kept = initial_kept_layers(task.study, task.arm)
+    kept = _initial_layers(task)
     records = {record: _drop_layers(kept, tensors) for record, tensors in result.records.items()}
     return dataclasses.replace(result, arrays=_drop_layers(kept, result.arrays), records=records)
 
@@ -73,6 +75,10 @@ def has_local_layers(task: TrainTask) -> bool:
 
 def _keeps_layers(task: TrainTask) -> bool:
     return has_local_layers(task) or task.study.training.tunes_part
+
+
+def _initial_layers(task: TrainTask) -> Arrays:
+    return initial_kept_layers(task.study, task.arm, kept_start(task.study, task.site))
 
 
 def _merge_layers(net: nn.Module, shared: Tensors, local: Tensors) -> Arrays:

@@ -14,9 +14,11 @@ import tomli_w
 from medfl.errors import ConfigError, Problem, RunError
 from medfl.runs.model_library import LibraryModel, find_start_file, find_weights, list_models
 from medfl.study import read_study, read_study_file
+from medfl.study.model_words import describe_part
 from medfl.study.start import Start
 from medfl.study.study_file import STUDY_FILE, StudyFile
 from medfl.system.files import translate_disk_errors, write_file
+from medfl.system.text import format_bytes
 
 if TYPE_CHECKING:
     from medfl.clients.start.weight_mapping import MappedWeights
@@ -38,10 +40,22 @@ class StudyStart:
         Keys of the table ``start``.
     mapped : MappedWeights
         The first model, and what became of each tensor.
+    study : Study
+        The study.
     """
 
     keys: dict[str, str]
     mapped: MappedWeights
+    study: Study
+
+    def travel(self) -> list[str]:
+        """Say what of the first model travels, where a part of it is trained."""
+        if not self.study.training.tunes_part:
+            return []
+        from medfl.clients.networks.update_size import count_start_bytes
+
+        size = format_bytes(count_start_bytes(self.study))
+        return [*describe_part(self.study), f"the first model goes to each hospital once, as it is asked to join: {size}"]
 
 
 def fit_start(folder: Path, model: str, keys: Mapping[str, str]) -> StudyStart:
@@ -76,7 +90,7 @@ def fit_start(folder: Path, model: str, keys: Mapping[str, str]) -> StudyStart:
     mapped, told = map_start(study, path)
     if told["sha256"] != before.get("sha256"):  # another file at the same path: what was said of the old one is not of this
         wanted |= {key: keys.get(key, "") or own.get(key, "") for key in _WORDS}
-    return StudyStart({key: value for key, value in (wanted | told).items() if value}, mapped)
+    return StudyStart({key: value for key, value in (wanted | told).items() if value}, mapped, study)
 
 
 def write_start(folder: Path, start: StudyStart) -> None:

@@ -27,9 +27,10 @@ _STANDINGS = {
     "unsigned": "signed by nobody: put there by somebody else",
     "changed": "changed since, or of unknown origin",
     "other-rest": "the rest of the network was changed since, or is drawn otherwise by the software that is installed now",
+    "no-start": "signed as a part, but the first model that completes it was removed, so that this cannot be checked",
     "not-kept": "not kept: the disk was full, or the site was stopped",
 }
-_BAD = ("changed", "other-rest", "not-kept", "unsigned", "other-authority")
+_BAD = ("changed", "other-rest", "no-start", "not-kept", "unsigned", "other-authority")
 
 
 def models(
@@ -44,6 +45,7 @@ def models(
     Exit code 1: a model is not what the server of this federation sent, or could not be kept. The test results are this site's
     own notes, which nobody signed.
     """
+    from medfl.data.store.cache_key import site_root
     from medfl.models.kept_model_check import check_kept_model
     from medfl.runs.kept_models import list_kept, models_folder
     from medfl.site import read_site
@@ -55,7 +57,7 @@ def models(
         return
     ca = site.folder / site.federation.ca if site.federation else None
     authority = ca.read_bytes() if ca and ca.is_file() else None
-    checked = [(model, check_kept_model(model, authority)) for model in kept]
+    checked = [(model, check_kept_model(model, authority, site_root(site))) for model in kept]
     if as_json:
         print_json([_to_json(number, *each) for number, each in enumerate(checked, start=1)])
     elif checked:

@@ -46,6 +46,8 @@ def start(
         output.print(sentence)
     output.print(f"SHA-256 of the file    {fitted.keys['sha256']}", soft_wrap=True)
     output.print(f"digest of the first model {fitted.keys['arrays']}", soft_wrap=True)
+    for sentence in fitted.travel():
+        output.print(sentence, soft_wrap=True)
     if dry_run:
         output.print("Nothing was written: this was a dry run.")
         return

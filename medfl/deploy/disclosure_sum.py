@@ -32,11 +32,14 @@ class DisclosureSum:
         Patients by split as they were counted; None where they could not be, and the bound is for `MOST_PATIENTS` in each.
     problem : str
         Why they could not be; it stays at the site.
+    start_bytes : int
+        Bytes of the first model that comes whole as the site is asked to join; 0 where none does.
     """
 
     information: Information
     sizes: Sizes | None
     problem: str = ""
+    start_bytes: int = 0
 
 
 def sum_disclosure(site: Site, study: Study, runs: int = RUNS_ALLOWED, progress: Progress | None = None) -> DisclosureSum:
@@ -58,7 +61,10 @@ def sum_disclosure(site: Site, study: Study, runs: int = RUNS_ALLOWED, progress:
     ConfigError
         When the study's arguments are not valid for its network.
     """
-    from medfl.clients.networks.update_size import count_update_bytes  # imports torch and MONAI, which take seconds
+    from medfl.clients.networks.update_size import (
+        count_start_bytes,
+        count_update_bytes,
+    )  # imports torch and MONAI, which take seconds
 
     sizes, problem = None, ""
     try:
@@ -68,7 +74,7 @@ def sum_disclosure(site: Site, study: Study, runs: int = RUNS_ALLOWED, progress:
     except MedflError as error:
         problem = str(error)
     information = bound_information(study, site.policy, sizes, update_bytes=count_update_bytes(study), runs=runs)
-    return DisclosureSum(information, sizes, problem)
+    return DisclosureSum(information, sizes, problem, count_start_bytes(study))
 
 
 def count_sizes(site: Site, study: Study, progress: Progress | None = None) -> dict[str, SplitSize]:

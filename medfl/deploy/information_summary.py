@@ -94,9 +94,17 @@ def _describe_models(study: Study, disclosed: DisclosureSum) -> Iterator[Summary
     information = disclosed.information
     size = "" if information.update_bytes is None else f", {format_bytes(information.update_bytes)} together"
     yield "models", f"besides, {plural(information.updates, 'trained model')} in a run{size}: nothing limits what these tell"
+    if size:
+        yield "", "a message is a little larger than that: names and headers come with the values"
     yield "", _describe_training(study, disclosed)
     yield "", "the fewer images at a time and the fewer steps, the more a model shows of single images"
     yield from (("", what) for what in _describe_alone(study))
+    if disclosed.start_bytes:
+        size = format_bytes(disclosed.start_bytes)
+        yield (
+            "comes",
+            f"once, as your site is asked to join, the whole first model, {size}; each round the part that is trained",
+        )
 
 
 def _describe_training(study: Study, disclosed: DisclosureSum) -> str:

@@ -101,7 +101,10 @@ def _describe_start(study: Study) -> Iterator[SummaryLine]:
     yield "start", f"it does not begin with weights from the seed, but with {start.name or start.file}, {origin}"
     yield "", f"SHA-256 of that file: {start.sha256}"
     yield "", f"digest of the first model made of it: {start.arrays}"
-    yield "", "your site refuses another first model; one that it gets in a later round first, it cannot hold against this"
+    if study.sends_start:
+        yield "", "it comes whole as your site is asked to join, and is kept there; your site refuses another first model"
+    else:
+        yield "", "your site refuses another first model; one that it gets in a later round first, it cannot hold against this"
     if start.studies:
         then = "moved into your training patients" if start.patients == "move" else "found, and your site then takes no part"
         yield "", f"earlier studies trained it; test patients whom these trained on here are {then}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ class InconsistentError(ValueError):
         self.problems = tuple(problems)
 
 
-def describe_invalid(reason: str, context: Mapping[str, Any], form: str = "") -> str:
+def describe_invalid(reason: str, context: Mapping[str, Any], form: str = "", value: object = None) -> str:
     """Return why a value is refused.
 
     Parameters
@@ -61,6 +62,8 @@ def describe_invalid(reason: str, context: Mapping[str, Any], form: str = "") ->
         What belongs to it, such as a limit.
     form : str
         For a text of the wrong form: what it should be.
+    value : object, optional
+        What came.
 
     Returns
     -------
@@ -74,6 +77,8 @@ def describe_invalid(reason: str, context: Mapping[str, Any], form: str = "") ->
     """
     if reason == "string_pattern_mismatch":
         return f"must be {form}" if form else "does not have the form that is needed here"
+    if reason == "tuple_type" and isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
+        return f"needs a text with commas, not a list: write {json.dumps(', '.join(map(str, value)))}"
     try:
         return _WORDS.get(reason, "is not a value that is allowed here").format(**context)
     except (KeyError, ValueError):

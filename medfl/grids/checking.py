@@ -54,8 +54,9 @@ class CheckingGrid(GridWrapper):
         """Send messages and return their identifiers."""
         sent = list(messages)
         shared = {id(message.content): message.content for message in sent}
-        self._model_bytes = max([self._model_bytes, *map(_array_bytes, shared.values())])
-        self._model_tensors = max([self._model_tensors, *map(_count_tensors, shared.values())])
+        models = [content for content in shared.values() if records.START not in content]  # that one never comes back
+        self._model_bytes = max([self._model_bytes, *map(_array_bytes, models)])
+        self._model_tensors = max([self._model_tensors, *map(_count_tensors, models)])
         identifiers = list(self._grid.push_messages(sent))
         for identifier, message in zip(identifiers, sent, strict=True):
             config = message.content.get(records.CONFIG)

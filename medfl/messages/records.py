@@ -29,6 +29,7 @@ ROUND = "server-round"  # Flower's own name for it
 MODEL_HASH = "model-hash"  # as of `model_hash`, which both sides compute
 SPLIT = "split"  # patients that an evaluate message asks for: "validation" or "test"
 RUN_FOLDER = "run-folder"  # where a simulated hospital writes what only the hospital itself may see
+START = "start"  # array record to a site that is asked to join: the whole first model, where a study sends it
 INITIAL = "initial"  # in the state of a ServerApp: the model to start from, if there is one already
 INITIAL_FULL = "whole"  # likewise: the same model with the layers that stay at the sites, for sites that train alone
 BASE, BASE_FULL = "base", "base-whole"  # likewise, where a part is trained: what completes each of the two to a network

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from medfl.errors import RunError
+from medfl.errors import ExchangeError, RunError
 from medfl.grids.packing import pack
 from medfl.messages.digests import digest_record
 from medfl.messages.message_proof import MessageProof
@@ -19,7 +20,7 @@ from medfl.runs.kept_models import KeptModel
 from medfl.runs.low_rank_arrays import merge_low_rank
 from medfl.runs.model_file import ModelFile, read_model_file
 
-Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "other-rest", "not-kept"]
+Standing = Literal["signed", "other-authority", "own", "unsigned", "changed", "other-rest", "no-start", "not-kept"]
 
 _AUTHORITY = " authority"  # how the name of a federation's authority ends: medfl.deploy.ca
 
@@ -30,10 +31,11 @@ class KeptModelCheck:
 
     Parameters
     ----------
-    standing : {"signed", "other-authority", "own", "unsigned", "changed", "other-rest", "not-kept"}
+    standing : {"signed", "other-authority", "own", "unsigned", "changed", "other-rest", "no-start", "not-kept"}
         Signed by the server of the site's federation; by that of one whose authority is no longer the site's; the site's own
         model, which no server signed; sent without a signature; changed since, or of unknown origin; signed as a part, in a
-        network that differs from what this software makes of it; there is a receipt alone.
+        network that differs from what this software makes of it; signed as a part, and the first model that completes it is
+        not here any more; there is a receipt alone.
     federation : str
         Name of the federation, where a server signed it.
     """
@@ -42,7 +44,7 @@ class KeptModelCheck:
     federation: str = ""
 
 
-def check_kept_model(model: KeptModel, authority: bytes | None) -> KeptModelCheck:
+def check_kept_model(model: KeptModel, authority: bytes | None, store: Path | None = None) -> KeptModelCheck:
     """Check a kept model, its study and its receipt against each other and against what the server signed.
 
     Parameters
@@ -51,6 +53,8 @@ def check_kept_model(model: KeptModel, authority: bytes | None) -> KeptModelChec
         The model.
     authority : bytes, optional
         Certificate of the authority that the site trusts now, PEM; None for a site of no federation.
+    store : Path, optional
+        The site's own folder of the store, where the first model lies of a study that sent it.
     """
     if not model.is_there:
         return KeptModelCheck("not-kept")
@@ -62,10 +66,10 @@ def check_kept_model(model: KeptModel, authority: bytes | None) -> KeptModelChec
         return KeptModelCheck("changed")
     if model.which == "personal":
         return KeptModelCheck("own")
-    return _check_proof(model, file, authority) if model.proof else KeptModelCheck("unsigned")
+    return _check_proof(model, file, authority, store) if model.proof else KeptModelCheck("unsigned")
 
 
-def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None) -> KeptModelCheck:
+def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None, store: Path | None) -> KeptModelCheck:
     try:
         proof = MessageProof.from_json(model.proof or {})
         statement, settings = proof.statement(), proof.settings()
@@ -79,19 +83,26 @@ def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None) -> 
     came = file.arrays if file.sent is None else file.sent
     if not any(digest == proof.message.digests.get(ARRAYS) for digest in _digests(came)):
         return KeptModelCheck("changed")
-    if not _holds_what_came(file):
-        return KeptModelCheck("changed" if file.sent is None else "other-rest")
+    if file.study.training.tunes_part != (file.sent is not None):
+        return KeptModelCheck("changed")
+    if file.sent is not None and (fault := _find_other_rest(file, file.sent, store)):
+        return KeptModelCheck(fault)
     return KeptModelCheck("signed" if proof.authority == authority else "other-authority", _federation(proof.authority))
 
 
-def _holds_what_came(file: ModelFile) -> bool:
-    """Say whether a model is what the server sent of it, in the network that the study begins with."""
-    if file.sent is None:
-        return not file.study.training.tunes_part
-    from medfl.clients.networks.layers import initial_kept_layers  # imports torch and MONAI, which take seconds
+def _find_other_rest(file: ModelFile, sent: Tensors, store: Path | None) -> Standing | None:
+    """Return why a model is not what the server sent of it, in the network that the study begins with; None when it is."""
+    from medfl.clients.start.initial_layers import initial_kept_layers  # imports torch and MONAI, which take seconds
+    from medfl.clients.start.kept_start import start_in
 
-    whole = merge_low_rank(file.study, {**initial_kept_layers(file.study), **file.sent})
-    return whole.keys() == file.arrays.keys() and all(whole[name].tobytes() == x.tobytes() for name, x in file.arrays.items())
+    start = start_in(file.study, store or Path()) if file.study.sends_start else None
+    try:
+        kept = initial_kept_layers(file.study, start=start)
+    except ExchangeError:
+        return "no-start"
+    whole = merge_low_rank(file.study, {**kept, **sent})
+    is_same = whole.keys() == file.arrays.keys() and all(whole[n].tobytes() == x.tobytes() for n, x in file.arrays.items())
+    return None if is_same else "other-rest"
 
 
 def _digests(arrays: Tensors) -> Iterator[str]:

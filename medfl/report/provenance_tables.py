@@ -59,12 +59,16 @@ def rejected_table(data: ReportData) -> Table | None:
 
 
 def rounds_table(data: ReportData) -> Table | None:
-    """Return the cost and the result of each round of each arm."""
+    """Return the cost and the result of each round of each arm, and the cost of a first model that was sent whole before."""
     done = [r for arm in data.arms.values() for r in arm.rounds]
     if not done:
         return None
-    rows = tuple(_round_row(r, data) for r in done)
+    rows = [_round_row(r, data) for r in done]
     sums = [_sum_defined([getattr(r, name) for r in done]) for name in ("seconds", "bytes_down", "bytes_up")]
+    if data.start_bytes:
+        sent = Cell(format_bytes(data.start_bytes), number=data.start_bytes)
+        rows.insert(0, Row("first model, as hospitals joined", (*(Cell("") for _ in range(7)), sent, Cell(""))))
+        sums[1] += data.start_bytes
     formats = (format_duration, format_bytes, format_bytes)
     total = (*(Cell("") for _ in range(6)), *(Cell(form(s), number=s) for form, s in zip(formats, sums, strict=True)))
     results = ("Replied", "Largest share", "Training cases", "Left out", "Training loss", "Validation score", "Time")

@@ -90,6 +90,7 @@ class ReportData:
     machine: Mapping[str, Any]
     sites: tuple[str, ...]
     joined: Mapping[str, JoinedSite]
+    start_bytes: float  # of the first model, sent whole to each hospital that joined; each time where it joined again
     arms: Mapping[str, ArmHistory]
     site_tests: tuple[SiteTest, ...]
     overall_test: SiteTest | None
@@ -135,6 +136,7 @@ def read_report_data(path: Path) -> ReportData:
         machine=start.get("machine") or {},
         sites=tuple(sorted({*joined, *_site_names(events)})),
         joined=joined,
+        start_bytes=sum(to_float(e["bytes-down"]) for e in events if e["event"] == "joined" and "bytes-down" in e),
         arms={name: _read_arm(study, name, events) for name in _arm_names(events)},
         site_tests=tested,
         overall_test=read_overall_test(study, test, tested),

@@ -15,6 +15,7 @@ from medfl.report.missed_classes import missed_sentences
 from medfl.report.report_data import ReportData, is_mostly_one
 from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.runs.summaries import ANY_SCORE
+from medfl.study.model_words import describe_part
 from medfl.system.text import format_duration, join_words, plural
 
 _MAX_NAMED_SITES = 3  # hospitals that a sentence lists by name
@@ -49,6 +50,7 @@ def verdict_sentences(data: ReportData) -> list[str]:
         *missed_sentences(data),
         *_personal_sentences(data),
         *_precision_sentences(data),
+        *(f"{told[0].upper()}{told[1:]}." for told in describe_part(data.study)),
     ]
 
 

@@ -26,8 +26,12 @@ def merge_low_rank(study: Study, arrays: Tensors) -> dict[str, Tensor]:
     arrays : mapping of str to ndarray
         The model; weights and their factors are together in it.
     """
-    merged = {name: tensor for name, tensor in arrays.items() if _last_part(name) not in (FACTOR_A, FACTOR_B)}
-    return merged | dict(_sums(study, arrays))
+    return without_factors(arrays) | dict(_sums(study, arrays))
+
+
+def without_factors(arrays: Tensors) -> dict[str, Tensor]:
+    """Return the tensors of the plain network, nothing added to them."""
+    return {name: tensor for name, tensor in arrays.items() if _last_part(name) not in (FACTOR_A, FACTOR_B)}
 
 
 def fold_low_rank(study: Study, arrays: Tensors) -> Tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from medfl.data.simulated_sites import read_simulated_sites
@@ -18,7 +19,14 @@ from medfl.study import StudyApp
 _POLL = 0.2  # seconds between two looks for further nodes
 
 
-def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int, str] | None = None) -> Federation:
+def join_sites(
+    grid: Grid,
+    run: Run,
+    expected: int,
+    layout: str,
+    sites: dict[int, str] | None = None,
+    start: ArrayRecord | None = None,
+) -> Federation:
     """Wait for the sites, ask each who it is, and record what each brings and who is missing.
 
     Parameters
@@ -33,6 +41,8 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
         Hash of the model (`records.model_hash`); a site whose network differs cannot take part.
     sites : dict of int to str, optional
         The mapping to which the name of the site behind each node is added; a new one unless given.
+    start : ArrayRecord, optional
+        The whole first model, of a study that sends it as sites join.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def join_sites(grid: Grid, run: Run, expected: int, layout: str, sites: dict[int
         unseen = set(enrolled) - {info.name for info in grid.get_nodes()}
         record_waiting(run, "join", unseen, study.strategy.wait)
     nodes = wait_for_nodes(grid, expected, study.strategy.wait)
-    joiner = SiteJoiner(grid, run, layout)
+    joiner = SiteJoiner(grid, run, layout, start)
     federation = Federation(grid, run, {} if sites is None else sites, joiner)
     joiner.query(nodes)
     joiner.wait_for_replies(study.strategy.deadline, federation.sites)

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from medfl.errors import ExchangeError, QuorumError, code_in
@@ -37,6 +37,8 @@ class SiteJoiner:
         Names the study; its history gets an event for each site that joined or failed to.
     layout : str
         Hash of the model (`records.model_hash`); a site whose network differs cannot take part.
+    start : ArrayRecord, optional
+        The whole first model, of a study that sends it as sites join.
 
     Attributes
     ----------
@@ -46,8 +48,9 @@ class SiteJoiner:
         Whether the rounds have begun: from then on a site that cannot join is left out, and does not end the run.
     """
 
-    def __init__(self, grid: Grid, run: Run, layout: str) -> None:
+    def __init__(self, grid: Grid, run: Run, layout: str, start: ArrayRecord | None = None) -> None:
         self._grid, self._run, self._layout = grid, run, layout
+        self._start = {} if start is None else {records.START: start}
         self._has_enrolled = bool(run.app.server.enrolled)
         self.refused: dict[str, str] = {}
         self.has_started = False
@@ -60,7 +63,7 @@ class SiteJoiner:
     def query(self, nodes: Iterable[int]) -> None:
         """Ask nodes who they are, except those whose answer is still awaited."""
         new = [node for node in nodes if node not in self._pending]
-        question = RecordDict({records.CONFIG: ConfigRecord({records.RUN: self._run.path.name})})
+        question = RecordDict({records.CONFIG: ConfigRecord({records.RUN: self._run.path.name}), **self._start})
         messages = [Message(question, dst_node_id=node, message_type=records.JOIN) for node in new]
         for node, identifier in zip(new, self._grid.push_messages(messages) if messages else (), strict=True):
             if identifier:
@@ -101,16 +104,18 @@ class SiteJoiner:
     def _handle_reply(self, node: int, reply: Message, sites: dict[int, str]) -> None:
         if reply.has_error():
             reason = describe_error(reply.error)
-            if self._has_enrolled and code_in(reason) in COUNTED_CODES:
-                rest = min(2 * self._rests.get(node, (0.0, _MIN_REST / 2))[1], _MAX_REST)
-                self._rests[node] = time.monotonic() + rest, rest
+            if self._start or code_in(reason) in COUNTED_CODES:  # a whole model is not sent every round for nothing
+                self._let_rest(node)
             self._record_failure(node, reason, self._simulated_name(reply.error))
             return
         try:
             name, event = _parse_join_reply(reply.content, self._layout, self._run.app)
+            event |= {"bytes-down": self._start[records.START].count_bytes()} if self._start else {}
             self._check_name(node, name)
             others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
         except ExchangeError as refusal:
+            if self._start:
+                self._let_rest(node)
             self._record_failure(node, describe_refusal(refusal))
             return
         self._run.history.append(event)
@@ -118,6 +123,12 @@ class SiteJoiner:
         ordered = sorted([*((other, sites[other]) for other in others), (node, name)], key=lambda item: item[1])
         sites.clear()
         sites.update(ordered)
+
+    def _let_rest(self, node: int) -> None:
+        """Leave a hospital alone for a while that cannot join."""
+        if self._has_enrolled:
+            rest = min(2 * self._rests.get(node, (0.0, _MIN_REST / 2))[1], _MAX_REST)
+            self._rests[node] = time.monotonic() + rest, rest
 
     def _is_beyond(self, node: int, sites: Mapping[int, str]) -> bool:
         """Say whether a site would be one more than each site approved; it is not asked then, as a question counts there."""

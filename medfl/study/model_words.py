@@ -62,7 +62,8 @@ def describe_part(study: Study) -> list[str]:
     parts = [words[word] for word in training.tune if word in words]
     is_fixed = study.network.norm == "batch" and "norm" not in study.local_layers
     parts += [f"the parameters {join_words(patterns)}" + " but for those of batch normalisation" * is_fixed] if patterns else []
-    told = [f"a part of the network is trained and travels: {join_words(parts)}; the rest stays as the study's seed drew it"]
+    rest = "as in the first model, which comes once, whole" if study.sends_start else "as the study's seed drew it"
+    told = [f"a part of the network is trained and travels: {join_words(parts)}; the rest stays {rest}"]
     if "lora" in training.tune and training.lora_average == "both":
         told.append(
             "both factors of each update are averaged, and the product of the means is not the mean of the products: the more "

@@ -83,8 +83,6 @@ def start_problems(study: Study) -> Iterator[str]:
         )
     if study.network.norm == "batch-frozen" and study.strategy.name == "scaffold":
         yield "network.norm: 'batch-frozen' does not go with 'scaffold', whose control variates are of every parameter"
-    if study.training.tunes_part:
-        yield "training.tune: what is not trained is not sent, and a hospital without the file of the start would not have it"
     if "norm" in study.local_layers:
         yield "start: normalisation layers that stay at the hospitals would not begin with the file; take another algorithm"
     if "head" in study.local_layers and start.head != "new":

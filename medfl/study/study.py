@@ -262,6 +262,11 @@ class Study(Section):
         return self.strategy.name not in NO_COMMON_START
 
     @property
+    def sends_start(self) -> bool:
+        """Whether the whole first model is sent to each site as it joins: of a file, of which a part is trained."""
+        return self.start.is_given and self.training.tunes_part
+
+    @property
     def keeps_site_state(self) -> bool:
         """Whether a site's part in a round depends on what it has kept from the rounds before."""
         return bool(self.local_layers) or self.strategy.name in STATEFUL_ALGORITHMS or self.compression.codec == "top-k"

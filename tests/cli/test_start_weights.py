@@ -63,6 +63,30 @@ def test_the_table_is_replaced_and_the_rest_of_the_text_stays(nodule_study: Path
     assert read_study(nodule_study).start.licence == "MIT"
 
 
+def test_a_study_that_trains_a_part_is_told_what_travels(nodule_study: Path, weights: Path) -> None:
+    file = nodule_study / "pyproject.toml"
+    file.write_text(file.read_text().replace("batch-size = 8", 'tune = "head"'))
+    done = medfl("study", "start", nodule_study, weights.name)
+    assert done.exit_code == 0, done.output
+    assert "trained and travels: its last layer" in done.stdout
+    assert "goes to each hospital once, as it is asked to join: 1.5 kB" in done.stdout
+    checked = medfl("study", "check", nodule_study)
+    assert "the rest stays as in the first model, which comes once, whole" in checked.stdout
+    told = "\n".join(what for _, what in describe(read_study(nodule_study)))
+    assert "it comes whole as your site is asked to join, and is kept there" in told
+    assert "one that it gets in a later round first" not in told
+
+
+def test_layers_that_are_drawn_anew_and_never_trained_are_refused(nodule_study: Path, weights: Path) -> None:
+    file = nodule_study / "pyproject.toml"
+    text = file.read_text().replace("batch-size = 8", 'tune = "norm"')
+    file.write_text(text.replace('classes = "clear,nodule"', 'classes = "clear,nodule,other"'))
+    refused = medfl("study", "start", nodule_study, weights.name, "--head", "new").exception
+    assert "1 layer would be drawn anew and never be trained" in str(refused)
+    file.write_text(file.read_text().replace('tune = "norm"', 'tune = "norm,head"'))
+    assert medfl("study", "start", nodule_study, weights.name, "--head", "new").exit_code == 0
+
+
 def test_a_dry_run_writes_nothing(nodule_study: Path, weights: Path) -> None:
     before = (nodule_study / "pyproject.toml").read_text()
     done = medfl("study", "start", nodule_study, weights.name, "--dry-run", "--table")

@@ -21,6 +21,7 @@ class Node:
 
     def __init__(self, site_file: Path, run_config: dict[str, Any], model: ArrayRecord) -> None:
         self.site_file, self.run_config, self.model = site_file, run_config, model
+        self.start: ArrayRecord | None = None  # the first model, where it comes with the question to join
         self.asked: Message | None = None  # the last message
 
     @classmethod
@@ -33,7 +34,11 @@ class Node:
         values = PLAIN | {key.replace("_", "-"): value for key, value in config.items()}
         values.pop(without, None)
         compat.identify_process(7, compat.SERVER_NODE_ID)
-        content = RecordDict({records.ARRAYS: self.model if model is None else model, records.CONFIG: ConfigRecord(values)})
+        content = RecordDict({records.CONFIG: ConfigRecord(values)})
+        if kind not in (records.JOIN, records.FINGERPRINT):
+            content[records.ARRAYS] = self.model if model is None else model
+        elif self.start is not None:
+            content[records.START] = self.start
         message = Message(content, dst_node_id=5, message_type=kind)
         compat.assign_message_id(message)
         compat.identify_process(7, 5)

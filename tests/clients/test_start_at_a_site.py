@@ -28,7 +28,7 @@ from medfl.privacy.outbox import list_outgoing
 from medfl.privacy.questions import Item, Kind
 from medfl.runs.model_file import model_file_bytes
 from medfl.runs.model_library import find_weights
-from medfl.site import Policy, Site
+from medfl.site import Site
 from medfl.study import read_study
 from medfl.testing.sites import make_site, make_study
 from tests.clients.real_node import PLAIN, Node
@@ -105,7 +105,7 @@ def test_layers_that_stay_here_come_from_the_seed_in_the_first_whole_model(tmp_p
 
     def check() -> None:
         content = RecordDict({records.ARRAYS: records.to_array_record(model), records.CONFIG: ConfigRecord(config)})
-        check_received(content, Item("local", "train", 1), study, Policy())
+        check_received(content, Item("local", "train", 1), study, make_site())
 
     check()
     model[name] = np.nextafter(model[name], np.float32(9))

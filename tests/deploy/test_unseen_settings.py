@@ -139,7 +139,8 @@ def answers(nodule_study: Path, nodule_hospitals: Path) -> Any:
         shutil.rmtree(site_file.parent / "budget", ignore_errors=True)  # or it would give the answers that it has
         for kind in (records.JOIN, MessageType.TRAIN, MessageType.EVALUATE):
             compat.identify_process(7, compat.SERVER_NODE_ID)
-            content = RecordDict({records.ARRAYS: model, records.CONFIG: ConfigRecord(config)})
+            sent = {} if kind == records.JOIN else {records.ARRAYS: model}
+            content = RecordDict({**sent, records.CONFIG: ConfigRecord(config)})
             message = Message(content, dst_node_id=5, message_type=kind)
             compat.assign_message_id(message)
             compat.identify_process(7, 5)

@@ -198,6 +198,14 @@ def test_many_names_without_a_value_are_left_out() -> None:
     assert Round(MASKS).ask(records.JOIN, JOINED | {f"metric-{n}": 1 for n in range(20_000)}) == "REPLY-SIZE"
 
 
+def test_a_first_model_that_is_sent_alone_allows_no_larger_replies() -> None:
+    site = Round(MASKS)
+    whole = records.to_array_record({"weight": np.zeros(3_000_000, np.float32)})
+    joining = Message(RecordDict({records.START: whole}), dst_node_id=NODE, message_type=records.JOIN)
+    list(site.grid.push_messages([joining]))
+    assert site.ask("train", TRAINED | masks(), more=whole) == "REPLY-SIZE"
+
+
 def test_what_a_site_told_is_no_more_when_it_joins_again() -> None:
     site = Round(MASKS)
     assert site.ask(records.JOIN, JOINED | {"join.train-patients": 4000, "join.train-cases": 8000}) == ""

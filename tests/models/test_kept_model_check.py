@@ -15,9 +15,14 @@ from flwr.app import ConfigRecord, RecordDict
 
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.layers import shared_names
+from medfl.clients.networks.network_builders import build_network
 from medfl.clients.networks.tuning import build_training_network
+from medfl.clients.start import kept_start
+from medfl.clients.start.initial_layers import initial_kept_layers
+from medfl.clients.start.kept_start import start_in
 from medfl.grids.packing import pack_content
 from medfl.messages import records
+from medfl.messages.array_digest import digest_arrays
 from medfl.messages.message_proof import proof_state, read_proof
 from medfl.messages.signatures import SIGNATURE, SignedMessage, digest_content
 from medfl.models.kept_model_check import KeptModelCheck, check_kept_model
@@ -191,13 +196,26 @@ def test_who_signed_nothing_is_told(tmp_path: Path, authority: Authority) -> Non
     assert check_kept_model(dataclasses.replace(own, sha256="0" * 64), authority.ca) == CHANGED
 
 
-@pytest.mark.parametrize(("what", "standing"), [("", "signed"), ("frozen", "other-rest"), ("merged", "other-rest")])
+PART: dict[str, Any] = {"training": {"tune": "lora", "lora-rank": 2}, "network": {"name": "unet", "channels": "4,8"}}
+
+
+@pytest.mark.parametrize(
+    ("what", "standing", "begun"),
+    [
+        *[("", "signed", False), ("frozen", "other-rest", False), ("merged", "other-rest", False)],
+        *[("", "signed", True), ("frozen", "other-rest", True), ("no start", "no-start", True)],
+    ],
+)
 def test_a_weight_of_a_model_of_a_part_that_was_tampered_with_is_found(
-    authority: Authority, tmp_path: Path, what: str, standing: str
+    authority: Authority, tmp_path: Path, what: str, standing: str, begun: bool
 ) -> None:
-    study = make_study(training={"tune": "lora", "lora-rank": 2}, network={"name": "unet", "channels": "4,8"})
+    first = {name: x + np.float32(0.5) for name, x in get_arrays(build_network(make_study(**PART))).items()} if begun else {}
+    start = {"start": {"file": "w.pt", "sha256": "1" * 64, "arrays": digest_arrays(first)}} if begun else {}
+    study = make_study(**PART, **start)
+    if begun and what != "no start":
+        start_in(study, tmp_path / "store").save(first)
     names = shared_names(study, net := build_training_network(study))
-    arrays = get_arrays(net)
+    arrays = get_arrays(net) | first
     sent = {name: arrays[name] + np.float32(0.1) for name in names}
     whole = merge_low_rank(study, {**arrays, **sent})
     updated = f"{names[0].removesuffix('lora_B')}weight"
@@ -211,4 +229,6 @@ def test_a_weight_of_a_model_of_a_part_that_was_tampered_with_is_found(
     assert proof is not None
     receipt = KeptModel(study.name, study.approved_hash(), "run-1", "shared", 3, {}, proof.to_json())
     model = write_kept(tmp_path / "models", study, whole, receipt, sent=sent)
-    assert check_kept_model(model, authority.ca).standing == standing
+    kept_start._load.cache_clear()
+    initial_kept_layers.cache_clear()
+    assert check_kept_model(model, authority.ca, tmp_path / "store").standing == standing

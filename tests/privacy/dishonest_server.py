@@ -60,7 +60,9 @@ class DishonestServer:
         values |= {key.replace("_", "-"): value for key, value in config.items()}
         self.asked += 1
         compat.identify_process(7, compat.SERVER_NODE_ID)
-        content = RecordDict({records.ARRAYS: model or self.first, records.CONFIG: ConfigRecord(values)})
+        content = RecordDict({records.CONFIG: ConfigRecord(values)})
+        if kind != records.JOIN:
+            content[records.ARRAYS] = model or self.first
         message = Message(content, dst_node_id=5, message_type=kind)
         compat.assign_message_id(message)
         compat.identify_process(7, 5)

@@ -41,7 +41,8 @@ class Hospital:
         values[records.SPLIT] = "validation"
         model: ArrayRecord = build_initial_models(study)[records.INITIAL]
         compat.identify_process(7, SERVER)
-        message = Message(RecordDict({records.ARRAYS: model, records.CONFIG: values}), dst_node_id=5, message_type=kind)
+        sent = {} if kind == JOIN else {records.ARRAYS: model}
+        message = Message(RecordDict({**sent, records.CONFIG: values}), dst_node_id=5, message_type=kind)
         compat.assign_message_id(message)
         compat.identify_process(7, 5)
         return app(message, Context(7, 5, {"site": str(self.site)}, RecordDict(), config))

@@ -140,7 +140,8 @@ def _replies(hospitals: Path, study: Path, tmp_path: Path, partition: int) -> It
             {records.SPLIT: "test", records.ROUND: 3, records.ARM: "federated", records.RUN_FOLDER: str(tmp_path / "run")},
         ),
     ):
-        content = RecordDict({records.CONFIG: ConfigRecord(config), records.ARRAYS: ArrayRecord(dict(arrays))})
+        sent = {} if kind == records.JOIN else {records.ARRAYS: ArrayRecord(dict(arrays))}
+        content = RecordDict({records.CONFIG: ConfigRecord(config), **sent})
         message = Message(content, dst_node_id=7, message_type=kind)
         compat.assign_message_id(message)
         yield client_app.app(message, context)

@@ -75,6 +75,7 @@ def test_nothing_is_said_of_a_value_that_rests_on_a_wrong_one(nodule_study: Path
         ("optimizer__learning_rate", 0, "must be more than 0 (came 0)."),
         ("splits__test", 1, "must be less than 1 (came 1)."),
         ("task__classes", 2, 'needs a text with commas, as "1,2,3" (came 2).'),
+        ("training__tune", ["lora", "head"], 'needs a text with commas, not a list: write "lora, head" (came '),
         ("simulation__store", 2, "needs a text in quotes (came 2)."),
         ("preprocessing__size", 128, 'needs whole numbers with commas between them, as "32,32,32", in quotes (came 128).'),
         ("task__dimension", 4, "came 4, allowed: 2, 3."),

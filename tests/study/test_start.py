@@ -45,7 +45,12 @@ def test_what_does_not_go_with_a_start_is_refused() -> None:
     assert "could not be verified" in problem(start=START, strategy={"name": "cyclic"})
     frozen = {"network": {"norm": "batch-frozen"}, "strategy": {"name": "scaffold"}, "optimizer": {"name": "sgd"}}
     assert "whose control variates" in problem(start=START, **frozen)
-    assert "a hospital without the file" in problem(start=START, training={"tune": "head"})
     assert "would not begin with the file" in problem(start=START, strategy={"name": "fedbn"})
     assert "say so with head = 'new'" in problem(start=START, strategy={"name": "fedper"})
     assert make_study(start={**START, "head": "new"}, strategy={"name": "fedper"}).start.is_given
+
+
+def test_the_first_model_is_sent_whole_where_a_part_of_it_is_trained() -> None:
+    assert make_study(start=START, training={"tune": "head"}).sends_start
+    assert not make_study(start=START).sends_start
+    assert not make_study(training={"tune": "head"}).sends_start

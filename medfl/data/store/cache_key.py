@@ -11,6 +11,7 @@ from medfl.data.store.versions import preprocessing_versions
 from medfl.site import Site
 from medfl.study import Study
 
+START_FOLDER = "starts"  # folder of a site in which `medfl.clients.start.kept_start` keeps first models that came
 STATE_FOLDER = "state"  # folder of a site in which `medfl.clients.training.client_state` keeps what must outlast a round
 
 # where the files lie and what they are called there; every other key of the table may decide what is read from them

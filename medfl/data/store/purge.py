@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfl.data.store.cache_folder import ABOUT_FILE
-from medfl.data.store.cache_key import STATE_FOLDER, compute_cache_key, site_root
+from medfl.data.store.cache_key import START_FOLDER, STATE_FOLDER, compute_cache_key, site_root
 from medfl.data.store.private_folder import unwritable_error
 from medfl.site import Site
 from medfl.study import Study
@@ -35,7 +35,7 @@ class PurgeCandidate:
         Name of the study that used it last; empty when it is unknown.
     why : {"plan", "superseded", "run"}
         A whole plan, or only copies of cases in a plan that stays, made before their files changed, or what a run left here:
-        what its algorithm had to remember, or the models that the site trained in it.
+        what its algorithm had to remember, the models that the site trained in it, or the first model that it sent.
     cases, size : int
         Prepared cases, and bytes.
     days : float
@@ -81,9 +81,10 @@ def find_purgeable(
         if cache_folder.is_dir() and _CACHE_FOLDER_NAME.fullmatch(cache_folder.name):
             found += _find_in_cache_folder(cache_folder, cache_folder.name in wanted, older_than)
     if runs:
-        approved = {study.approved_hash()[:16] for study in keep}
+        approved = {name for study in keep for name in (study.approved_hash()[:16], study.start.arrays)}
         states, kept = (root / STATE_FOLDER).glob("*/*"), answers.glob("*/*/models") if answers else ()
         of_runs = [*((run.parent.name, run) for run in states), *((run.parent.parent.name, run) for run in kept)]
+        of_runs += [(start.name, start) for start in (root / START_FOLDER).glob("*")]
         found += _find_in_runs(sorted(of_runs), approved, older_than)
     return tuple(sorted(found, key=lambda item: -item.size))
 

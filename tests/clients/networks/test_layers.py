@@ -16,6 +16,7 @@ from medfl.clients.initial_model import build_initial_model, build_initial_model
 from medfl.clients.networks import layers
 from medfl.clients.networks.arrays import get_arrays
 from medfl.clients.networks.network_builders import build_network, network_names
+from medfl.clients.start import initial_layers
 from medfl.clients.training import local_layers
 from medfl.clients.training.task import TrainResult
 from medfl.errors import ExchangeError
@@ -101,7 +102,7 @@ class Grows(ClientAlgorithm):
 def test_a_site_goes_on_with_its_own_layers_and_sends_the_others(study_of, organs, make_task) -> None:
     study = study_of("unet", norm="batch")
     sent = layers.shared_arrays(study, build_network(study))
-    first = layers.initial_kept_layers(study)
+    first = initial_layers.initial_kept_layers(study)
     assert first
     assert not sent.keys() & first.keys()
     for number in (1, 2, 3):
@@ -168,7 +169,7 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, layers.initial_kept_layers):
+    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, initial_layers.initial_kept_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)

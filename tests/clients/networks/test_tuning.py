@@ -17,13 +17,14 @@ from medfl.clients.networks.network_builders import build_network, network_names
 from medfl.clients.networks.tuning import build_training_network, start_training, trained_names
 from medfl.clients.networks.update_size import count_update_bytes
 from medfl.clients.node import _hash_model as hash_at_site
+from medfl.clients.start import initial_layers
 from medfl.clients.training import local_layers
 from medfl.errors import ConfigError
 from medfl.messages import records
 from medfl.runs.low_rank_arrays import fold_low_rank, merge_low_rank
 from medfl.server_app import _hash_model as hash_at_server
 from medfl.study.network_options import NETWORKS_BY_KIND
-from medfl.testing.sites import make_study
+from medfl.testing.sites import make_site, make_study
 from tests.clients.networks.test_layers import SMALL
 
 LORA = {"tune": "lora", "lora-rank": 2}
@@ -162,8 +163,8 @@ def test_a_site_and_the_server_hash_the_same_and_a_frozen_bit_changes_the_second
     study = study_of()
     models = build_initial_models(study)
     shared = records.array_views(models[records.INITIAL])
-    frozen = layers.frozen_arrays(study)
-    at_site = hash_at_site(study)
+    frozen = initial_layers.frozen_arrays(study)
+    at_site = hash_at_site(study, make_site())
     assert at_site == hash_at_server(models)
     name = next(name for name, x in frozen.items() if x.dtype.kind == "f")
     other = frozen[name].copy()
@@ -194,6 +195,8 @@ def test_a_sites_own_head_is_trained_beside_shared_updates(organs: Any, make_tas
         ({"training": {"tune": "model.2.*"}, "strategy": {"name": "moon"}}, "'moon' compares what comes before the head"),
         ({"training": {"tune": "model.2.*"}, "strategy": {"name": "fedper"}}, "nothing is trained of what the hospitals share"),
         ({"training": {"tune": "model.0.*"}, "strategy": {"name": "fedper"}}, "which stay at the hospitals"),
+        ({"training": {"tune": "*"}}, 'is every parameter of the network.*Write tune = "all"'),
+        ({"training": {"tune": "lora,*.*"}}, "is every parameter of the network"),
     ],
 )
 def test_patterns_are_held_against_the_network(tables: dict[str, Any], said: str) -> None:
