@@ -35,8 +35,8 @@ def learning_figure(data: ComparisonData) -> Figure | None:
         return None
     title = f"{data.score_name} on validation patients after each round"
     note = (
-        "Round 0 is the model before any training (fine-tuned: the shared one). The arm local is the mean over the hospitals’ models, each on its own "
-        "validation patients. These patients choose the best round; they are not those of the test."
+        "Round 0 is the model before any training (fine-tuned: the shared one). The arm local is the mean over the hospitals’ "
+        "models, each on its own validation patients. These patients choose the best round; they are not those of the test."
     )
     chart = line_chart(title, lines, data.score_name, top=1.0)
     return Figure(title, chart, legend(lines), note, tuple(lines))
