@@ -143,10 +143,10 @@ def calibration_interval(count: Floats, confidence: Floats, correct: Floats) -> 
 
 
 def _draw_errors(count: Floats, level: Floats, chance: Floats) -> Floats:
-    """Return calibration errors (G, draws) of outcomes drawn with the chances (G, K) of being right."""
-    rng = np.random.default_rng(0)
-    drawn = rng.binomial(count.astype(np.int64), chance[:, None, :], size=(len(chance), _DRAWS, len(count)))
-    errors: Floats = np.abs(level * count - drawn).sum(axis=2) / count.sum()
+    """Return calibration errors (G, draws): the numbers in bins are drawn, and of each how many are right by its chance (G, K)."""
+    rng, total = np.random.default_rng(0), count.sum()
+    drawn = rng.multinomial(int(total), count / total, size=(len(chance), _DRAWS))
+    errors: Floats = np.abs(level * drawn - rng.binomial(drawn, chance[:, None, :])).sum(axis=2) / total
     return errors
 
 
