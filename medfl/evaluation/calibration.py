@@ -143,7 +143,7 @@ def calibration_interval(count: Floats, confidence: Floats, correct: Floats) -> 
 
 
 def _draw_errors(count: Floats, level: Floats, chance: Floats) -> Floats:
-    """Return calibration errors (G, draws): the numbers in bins are drawn, and of each how many are right by its chance (G, K)."""
+    """Return calibration errors (G, draws): numbers in bins are drawn, and how many are right, with chances (G, K)."""
     rng, total = np.random.default_rng(0), count.sum()
     drawn = rng.multinomial(int(total), count / total, size=(len(chance), _DRAWS))
     errors: Floats = np.abs(level * drawn - rng.binomial(drawn, chance[:, None, :])).sum(axis=2) / total
