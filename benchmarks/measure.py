@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _EVERY = 0.05  # seconds between looks
 
@@ -27,6 +29,10 @@ class Usage:
         What it printed.
     began : float
         Time when it was started, seconds since the epoch.
+    main_pss : float
+        Highest proportional set size of its first process, MiB.
+    samples : tuple of (float, float, float)
+        Time since the epoch, and the processor seconds until then, of its first process and of all others.
     """
 
     wall: float
@@ -34,6 +40,14 @@ class Usage:
     pss: float
     output: str
     began: float
+    main_pss: float = 0.0
+    samples: tuple[tuple[float, float, float], ...] = ()
+
+    def cpu_between(self, begin: float, end: float, *, main: bool) -> float:
+        """Return the processor seconds of the first process, or of all others, between two times since the epoch."""
+        times, *columns = zip(*self.samples, strict=True)
+        first, last = np.interp((begin, end), times, columns[0 if main else 1])
+        return float(last - first)
 
 
 def watch(command: Sequence[str], environment: dict[str, str]) -> Usage:
@@ -47,19 +61,23 @@ def watch(command: Sequence[str], environment: dict[str, str]) -> Usage:
     began, started = time.time(), time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     cpu: dict[int, float] = {}
-    peak, looks = 0.0, 0
+    samples: list[tuple[float, float, float]] = []
+    peak, main_peak, looks = 0.0, 0.0, 0
     while process.poll() is None:
         members = list(_session(process.pid))
         cpu |= dict(members)
+        main = cpu.get(process.pid, 0.0)
+        samples.append((time.time(), main, sum(cpu.values()) - main))
         if looks % 5 == 0:
-            peak = max(peak, sum(_pss(pid) for pid, _ in members))
+            sizes = {pid: _pss(pid) for pid, _ in members}
+            peak, main_peak = max(peak, sum(sizes.values())), max(main_peak, sizes.get(process.pid, 0.0))
         looks += 1
         time.sleep(_EVERY)
     wall = time.perf_counter() - started
     output = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}")
-    return Usage(wall, sum(cpu.values()), peak, output, began)
+    return Usage(wall, sum(cpu.values()), peak, output, began, main_peak, tuple(samples))
 
 
 def _session(leader: int) -> Iterator[tuple[int, float]]:

@@ -1,12 +1,17 @@
-"""A study in the embedded engine against a plain PyTorch loop that takes the same steps with as many processes."""
+"""A study in the embedded engine against a plain PyTorch loop that takes the same steps with as many processes.
+
+With ``--sites 50,200,1000`` instead, what a visit costs in simulations of so many sites.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +19,7 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.many_sites import KINDS, measure_many
 from benchmarks.measure import Usage, watch
 
 SITES, PATIENTS, EDGE, ROUNDS, PROCESSES = 4, 16, 48, 6, 2
@@ -69,10 +75,18 @@ def make(folder: Path) -> None:
         (site / "site.secret").write_bytes(b"benchmark" * 4)
 
 
-def main() -> None:
-    """Measure both, print the ratios."""
-    runs = int(os.environ.get("MEDFL_BENCH_RUNS", "3"))
+def main(arguments: Sequence[str] = ()) -> None:
+    """Measure both, print the ratios; or what many sites cost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sites", help="numbers of sites, with commas between them")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="a folder for each site, or one index cut by a column")
+    options = parser.parse_args(arguments)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MEDFL_STORE": ""}
+    if options.sites:
+        with tempfile.TemporaryDirectory() as scratch:
+            measure_many([*map(int, options.sites.split(","))], options.kinds.split(","), Path(scratch), environment)
+        return
+    runs = int(os.environ.get("MEDFL_BENCH_RUNS", "3"))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         make(root / "data")
@@ -113,4 +127,4 @@ def _ratio(ours: Usage, plain: Usage, what: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

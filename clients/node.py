@@ -117,7 +117,7 @@ def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreN
     if _scores_received(task):
         scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation")
         personal_model.save_if_best(task, algorithm, scores)
-    if simulation and task.arm == "federated":
+    if simulation and simulation.attack != "none" and task.arm == "federated":
         names = [each.name for each in node_cache.simulated_sites(simulation)]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     trained = session.train(fine_tuning_task(task) if task.arm == FINE_TUNED_ARM else task, algorithm)

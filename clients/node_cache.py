@@ -11,6 +11,7 @@ from flwr.app import Context
 from torch import nn
 
 from medfl.clients.networks.tuning import build_training_network
+from medfl.clients.prepared_cache import PreparedCache
 from medfl.clients.site_cache import read_current_site
 from medfl.clients.training import interrupts
 from medfl.data.cases import Case
@@ -26,7 +27,8 @@ from medfl.runs.kept_models import Which
 from medfl.site import Site
 from medfl.study import Simulation, Study, app_from_run_config, study_from_run_config
 
-_CACHE_SIZE = 64  # sites that one process keeps open; their images are memory-mapped, so this is cheap
+_MAX_CASES = 20_000  # that one process keeps open, about 10 kB each; their images are memory-mapped
+_prepared = PreparedCache(_MAX_CASES)
 
 
 def _note_nothing(received: Tensors, trained: Tensors, steps: int) -> None:
@@ -119,7 +121,7 @@ def simulated_sites(simulation: Simulation) -> tuple[Site, ...]:
 
 def load_cases(study: Study, site: Site) -> PreparedData:
     """Return the prepared cases of a site; they are prepared again when images are added or removed."""
-    return _prepare(study, site, data_stamp(site))
+    return _prepared.get((study, site, data_stamp(site)), lambda: prepare(site, study, case_done))
 
 
 @lru_cache(maxsize=1)
@@ -128,11 +130,11 @@ def get_network(study: Study) -> nn.Module:
     return build_training_network(study)
 
 
+def forget_prepared() -> None:
+    """Forget the prepared cases of all sites, as a new process knows none."""
+    _prepared.clear()
+
+
 def case_done(done: int, total: int) -> None:
     """Break off the preparing of cases between two of them, when there is a reason to."""
     interrupts.check_interrupts()
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
-def _prepare(study: Study, site: Site, stamp: tuple[int, ...]) -> PreparedData:
-    return prepare(site, study, case_done)

@@ -11,8 +11,8 @@ from medfl.api import run_tables
 from medfl.api.frames import to_frame
 from medfl.api.outcome import RunOutcome, read_outcome
 from medfl.report import write_report
-from medfl.report.render import REPORT_FILE
 from medfl.report.report_data import read_report_data
+from medfl.report.report_files import REPORT_FILE
 from medfl.report.run_card import render_run_card
 from medfl.runs import summaries
 from medfl.runs.run_folder import Run, current_status

@@ -84,12 +84,13 @@ def _write_comparison(folder: Path, *, for_runs: bool) -> None:
 
 
 def _print_numbers(run: Path, *, as_csv: bool) -> None:
+    from medfl.report.render import report_content
     from medfl.report.report_data import read_report_data
     from medfl.report.report_numbers import report_as_csv, report_as_json
 
     data = read_report_data(run)
     if as_csv:
-        typer.echo(report_as_csv(data), nl=False)
+        typer.echo(report_as_csv(report_content(data)), nl=False)
     else:
         print_json(report_as_json(data))
 

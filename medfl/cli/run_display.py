@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from medfl.cli.console import errors
 from medfl.cli.live_display import call_repeatedly, format_times, progress_head, show_live
+from medfl.cli.site_table import show_sites
 from medfl.study import Study
 from medfl.study.arms import ARM_TITLES
-from medfl.system.text import format_duration
+from medfl.system.text import format_duration, join_names
 
 _SILENT_SECONDS = 30.0  # after which a log says what is waited for
 _MAX_NAMED_SITES = 5  # in one line of a log
@@ -44,8 +44,8 @@ class RunDisplay:
         self._ended: datetime | None = None
         self._phase = waiting
         self._sites: dict[str, dict[str, str]] = {site: {} for site in sites}
-        self._done, self._total = 0, sum(map(study.rounds_of, study.arms))
-        self._seconds: dict[str, list[float]] = {}
+        self._total = sum(map(study.rounds_of, study.arms))
+        self._rounds: list[dict[str, Any]] = []  # arm, seconds, and whether it counted, of each
         self._score: float | None = None
         self._hidden = ""  # what stands for the score of a study whose hospitals do not tell it
         self._busy: dict[str, str] = {}
@@ -56,8 +56,7 @@ class RunDisplay:
         return self._phase
 
     def update(self, events: Sequence[dict[str, Any]]) -> None:
-        """Bring the display up to date with the whole history so far."""
-        self._done, self._seconds = 0, {}
+        """Take what has happened since the last call."""
         for event in events:
             self._apply_event(event)
             self._apply_time(event)
@@ -70,16 +69,13 @@ class RunDisplay:
         score = self._hidden or "–" if self._score is None else f"{self._score:.3f}"
         elapsed = ((self._ended or datetime.now(UTC)) - self._started).total_seconds()
         texts = (
-            f"round {self._done}/{self._total}",
+            f"round {len(self._rounds)}/{self._total}",
             f"{self._metric} {score}",
             format_times(elapsed, self._estimate_remaining()),
         )
-        head = progress_head(self._study.name, self._done, self._total, *texts)
-        table = Table("site", "patients", "last answer", "loss", self._metric, box=None, padding=(0, 2))
-        for name, row in self._sites.items():
-            state = f"at work for {self._busy[name]}" if name in self._busy else row.get("state", "")
-            table.add_row(name, row.get("patients", ""), state, row.get("loss", ""), row.get("score", ""))
-        return Group(head, Text(self._phase, style="dim"), table)
+        head = progress_head(self._study.name, len(self._rounds), self._total, *texts)
+        sites = show_sites(self._sites, self._busy, self._metric)
+        return Group(head, Text(self._phase, style="dim"), sites)
 
     @property
     def _metric(self) -> str:
@@ -93,12 +89,13 @@ class RunDisplay:
         elif kind == "absent":
             self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"
         elif kind == "waiting":
-            self._phase = f"waiting for {', '.join(event['sites'])}, {format_duration(event['seconds'])} at most"
+            self._phase = f"waiting for {join_names(event['sites'])}, {format_duration(event['seconds'])} at most"
             for site in event["sites"]:
                 self._sites.setdefault(site, {})["state"] = "waited for"
         elif kind == "failed":
             self._sites.setdefault(event["site"], {})["state"] = f"{event['during']}: {event['reason']}"
         elif kind == "resume":
+            self._rounds = [each for each in self._rounds if each["counted"]]  # the others are done again
             changed = event.get("changed", "")
             self._phase = f"resumed; waiting for the hospitals{f' (it began with {changed})' if changed else ''}"
         elif kind == "round":
@@ -115,9 +112,10 @@ class RunDisplay:
             self._ended = datetime.fromisoformat(event["time"])
 
     def _apply_round(self, event: dict[str, Any]) -> None:
+        from medfl.runs.history import is_complete_round
+
         arm = event["arm"]
-        self._done += 1
-        self._seconds.setdefault(arm, []).append(float(event["seconds"]))
+        self._rounds.append({"arm": arm, "seconds": float(event["seconds"]), "counted": is_complete_round(event)})
         self._phase = f"training {ARM_TITLES.get(arm, arm)}"
         if event.get("score") is not None:
             self._score = event["score"]
@@ -141,8 +139,11 @@ class RunDisplay:
         return _HIDDEN if metrics.hides_score(numbers) else ""
 
     def _estimate_remaining(self) -> float | None:
-        rounds = [s for seconds in self._seconds.values() for s in seconds[1:] or seconds]
-        return (self._total - self._done) * sum(rounds) / len(rounds) if rounds else None
+        by_arm: dict[str, list[float]] = {}
+        for each in self._rounds:
+            by_arm.setdefault(each["arm"], []).append(each["seconds"])
+        later = [s for seconds in by_arm.values() for s in seconds[1:] or seconds]
+        return (self._total - len(self._rounds)) * sum(later) / len(later) if later else None
 
 
 class _Heartbeat:
@@ -178,7 +179,7 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False, new_only:
         Leave out of a log what happened before.
     """
     from medfl.audit.chain import busy_sites
-    from medfl.runs.history import HistoryTail, read_history
+    from medfl.runs.history import HistoryTail
 
     if not errors.is_terminal and not quiet:
         from medfl.api import RunEvent
@@ -195,8 +196,10 @@ def follow_run(run: Path, display: RunDisplay, *, quiet: bool = False, new_only:
             yield
         return
 
+    history = HistoryTail(run)
+
     def update(is_last: bool) -> None:
-        display.update(read_history(run))
+        display.update(history.read_new())
         display.set_busy_sites({} if is_last else busy_sites(run / "audit.jsonl"))
 
     with show_live(display, update, keep=True, quiet=quiet):

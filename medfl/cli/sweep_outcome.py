@@ -49,7 +49,7 @@ def _run(sweep: Sweep, workers: int, *, quiet: bool) -> tuple[list[RunResult], L
     from medfl.report import write_report
     from medfl.report.leaderboard import build_leaderboard
     from medfl.report.leaderboard_page import write_leaderboard
-    from medfl.report.render import REPORT_FILE
+    from medfl.report.report_files import REPORT_FILE
     from medfl.simulation.sweep_runner import run_sweep
     from medfl.simulation.worker_pool import warm_up
 

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from medfl.data.layouts.csv import index_name, is_csv
-from medfl.data.layouts.table import fill_pattern, filter_rows, get_column, read_table
+from medfl.data.layouts.row_conditions import filter_rows
+from medfl.data.layouts.table import fill_pattern, get_column, read_table
 from medfl.data.pseudonyms import patient_pseudonym
 from medfl.errors import ConfigError, Problem
 from medfl.site import Site

@@ -9,7 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from medfl.data.layouts.csv import index_name
-from medfl.data.layouts.table import Table, fill_pattern, filter_rows, get_column, read_table
+from medfl.data.layouts.row_conditions import filter_rows
+from medfl.data.layouts.table import Table, fill_pattern, get_column, read_table
 from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
 from medfl.errors import ConfigError, DataError, Problem
@@ -89,19 +90,20 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
         if files:
             yield from (_adapt_site(read_site(file), simulation.store, secret) for file in files)
             return
+    policy = _simulation_policy()  # once: it looks through all that is installed
     data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
     if simulation.partition == "column":
-        index = folder / index_name(make_site(folder.name, folder, data, simulation.store, secret))
+        index = folder / index_name(make_site(folder.name, folder, data, simulation.store, secret, policy))
         for value in _site_values(index, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
-            yield make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret)
+            yield make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret, policy)
     elif simulation.site_count:
         digits = len(str(simulation.site_count))
         for number in range(simulation.site_count):
-            site = make_site(f"{folder.name}-{number + 1:0{digits}d}", folder, data, simulation.store, secret)
+            site = make_site(f"{folder.name}-{number + 1:0{digits}d}", folder, data, simulation.store, secret, policy)
             yield site.model_copy(update={"simulated": SimulatedSite(simulation=simulation, number=number)})
     else:
-        yield make_site(folder.name, folder, data, simulation.store, secret)
+        yield make_site(folder.name, folder, data, simulation.store, secret, policy)
 
 
 def _site_values(index: Path, data: SiteData, column: str) -> list[str]:
@@ -131,7 +133,7 @@ def _check_patients(table: Table, patient: str, column: str) -> None:
         raise DataError("SPLIT-LEAK", what, "Name a column that keeps every patient at one site.")
 
 
-def make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path) -> Site:
+def make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path, policy: Policy | None = None) -> Site:
     """Make a site of a folder of data without a site.toml, as it stands for a hospital on this one machine.
 
     Parameters
@@ -146,6 +148,8 @@ def make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path)
         Folder of prepared data; empty: the usual one.
     secret : Path
         File of the secret that keys pseudonyms.
+    policy : Policy, optional
+        That of a simulation, which lets out everything, unless given.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def make_site(name: str, folder: Path, data: SiteData, store: str, secret: Path)
         name=plain,
         secret_file=str(secret),
         data=data,
-        policy=_simulation_policy(),
+        policy=policy or _simulation_policy(),
         resources=Resources(store=store),
         folder=folder.resolve(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -69,3 +69,29 @@ class GridWrapper(Grid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages and return the replies, as the grid inside does it."""
         return self._grid.send_and_receive(messages, timeout=timeout)
+
+
+def pull_replies(grid: Grid, message_ids: Iterable[str]) -> Iterator[tuple[str, list[Message]]]:
+    """Yield each reply that has come, with the identifier that was asked for.
+
+    A grid that waits by itself hands over what comes next, and is asked for all messages at once. Any other hands over all
+    that it has, and is asked for one message at a time, so that one reply is held.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    message_ids : iterable of str
+        Identifiers of messages that are not answered yet.
+
+    Yields
+    ------
+    tuple of str and list of Message
+        The identifier, and a list of the one reply: pop it, and drop it before asking for the next one, or two are held.
+    """
+    waits = grid.waits_for_replies if isinstance(grid, GridWrapper) else isinstance(grid, WaitingGrid)
+    identifiers = list(message_ids)
+    for asked in [identifiers] if waits else [[identifier] for identifier in identifiers]:
+        found = list(grid.pull_messages(asked))[::-1]
+        while found:
+            yield (found[-1].metadata.reply_to_message_id if waits else asked[0]), [found.pop()]

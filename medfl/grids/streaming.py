@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from flwr.app import Message
 
-from medfl.grids.grid_wrapper import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper, pull_replies
 
 _PAUSE_SHARE, _MIN_PAUSE, _MAX_PAUSE = 0.01, 0.01, 1.0  # between two polls: 10 ms plus 1% of the wait so far, at most 1 s
 
@@ -56,21 +56,18 @@ class StreamingGrid(GridWrapper):
             Seconds to wait at most.
         """
         end = time.monotonic() + timeout if timeout is not None else float("inf")
-        return self._iter_replies([identifier for identifier in message_ids if identifier], end)
+        return self._iter_replies(dict.fromkeys(filter(None, message_ids)), end)
 
-    def _iter_replies(self, pending: list[str], end: float) -> Iterator[Message]:
+    def _iter_replies(self, pending: dict[str, None], end: float) -> Iterator[Message]:
         idle_since = time.monotonic()
         while pending:
             is_last_poll = time.monotonic() >= end
             waiting = len(pending)
-            for identifier in tuple(pending):
-                found = list(self._grid.pull_messages([identifier]))
-                if found:
-                    pending.remove(identifier)
-                while found:
-                    yield found.pop()  # popped, so that this frame keeps no reply alive
+            for identifier, found in pull_replies(self._grid, pending):
+                pending.pop(identifier, None)
+                yield found.pop()  # popped, so that this frame keeps no reply alive
             if is_last_poll:
-                yield from self.take_failures(pending)
+                yield from self.take_failures(list(pending))
                 return
             if len(pending) < waiting:
                 idle_since = time.monotonic()

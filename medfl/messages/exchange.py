@@ -77,8 +77,9 @@ class Exchange:
         weight_limit: WeightLimit | None = None,
     ) -> None:
         self._absent = tuple(absent)
-        self._round, self._messages, self._silence = server_round, (*messages, *earlier), silence
-        self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in self._messages}
+        asked = (*messages, *earlier)
+        self._round, self._sent, self._silence = server_round, SentMessages(asked), silence
+        self._names = {m.metadata.dst_node_id: names.get(m.metadata.dst_node_id, "") for m in asked}
         self._names = {node: name or f"node-{node}" for node, name in self._names.items()}
         self._most_weight = weight_limit(list(self._names.values())) if weight_limit else math.inf
         self._records: dict[str, ReplyRecord] = {}
@@ -142,7 +143,8 @@ class Exchange:
         content = message.content
         self._bytes_up += count_bytes(content)
         metrics: Metrics = {}
-        if any(is_stale(sent.content, content) for sent in self._messages if self._is_reply_to(message, sent)):
+        sent = self._sent.find(message)
+        if sent is not None and is_stale(sent.content, content):
             return None, ReplyRecord(site, "refused", STALE)
         try:
             metrics = read_metrics(content)
@@ -156,12 +158,8 @@ class Exchange:
         if record.status == "ok":
             self._records[reply.site] = dataclasses.replace(record, excluded=read_excluded(reply.content))
 
-    @staticmethod
-    def _is_reply_to(reply: Message, message: Message) -> bool:
-        return message.metadata.message_id == reply.metadata.reply_to_message_id
-
     def _find_node(self, reply: Message) -> int | None:
-        node = find_asked_node(reply, self._messages)
+        node = self._sent.find_node(reply)
         sender = reply.metadata.src_node_id
         return node if node is not None else sender if sender in self._names else None
 
@@ -193,5 +191,32 @@ def find_asked_node(reply: Message, messages: Iterable[Message]) -> int | None:
     messages : iterable of Message
         What was sent. They get their identifiers when they are sent, so look only once a reply is there.
     """
-    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in messages if m.metadata.message_id}
-    return nodes.get(reply.metadata.reply_to_message_id)
+    return SentMessages(tuple(messages)).find_node(reply)
+
+
+class SentMessages:
+    """Messages that were sent, found by the replies to them.
+
+    Parameters
+    ----------
+    messages : sequence of Message
+        What was sent. They get their identifiers when they are sent, and others when they are sent again.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._by_identifier: dict[str, Message] = {}
+
+    def find(self, reply: Message) -> Message | None:
+        """Return the message that a reply answers, None when it answers none of them."""
+        identifier = reply.metadata.reply_to_message_id
+        found = self._by_identifier.get(identifier)
+        if found is None or found.metadata.message_id != identifier:
+            self._by_identifier = {m.metadata.message_id: m for m in self._messages if m.metadata.message_id}
+            found = self._by_identifier.get(identifier)
+        return found
+
+    def find_node(self, reply: Message) -> int | None:
+        """Return the node whose message a reply answers, None when it answers none of them."""
+        found = self.find(reply)
+        return None if found is None else found.metadata.dst_node_id

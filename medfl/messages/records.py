@@ -19,6 +19,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from medfl.errors import ExchangeError, explain_reason
+from medfl.system.text import join_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -265,10 +266,10 @@ class RoundRecord:
         return tuple(r for r in self.replies if r.status == "ok")
 
     def reasons(self) -> str:
-        """Say in one line why the others were not counted; sites with the same reason are named together."""
+        """Say in one line why the others were not counted; sites with the same reason are named together, a few of many."""
         sites: dict[str, list[str]] = {}
         for reply in self.replies:
             if reply.status != "ok":
                 what = f"{reply.status}, {explain_reason(reply.reason).removesuffix('.')}"
                 sites.setdefault(what, []).append(reply.site)
-        return "; ".join(f"{', '.join(names)}: {what}" for what, names in sites.items())
+        return "; ".join(f"{join_names(names)}: {what}" for what, names in sites.items())

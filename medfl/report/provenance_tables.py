@@ -9,13 +9,15 @@ from typing import Any
 from medfl.errors import explain_code
 from medfl.messages.counts import format_count, format_sum, lower_bound
 from medfl.report.formatting import format_percent, format_reason, format_score
+from medfl.report.rejected_replies import RejectedReply
 from medfl.report.report_data import JoinedSite, ReportData, RoundSummary, is_mostly_one
 from medfl.report.tables import HIDDEN_NOTE, Cell, Row, Table
 from medfl.study.arms import ARM_TITLES
-from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration
+from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration, join_names, plural
 
 _SPLITS = ("train", "validation", "test")
 SUPPRESSED_NOTE = "more than none, and fewer than the hospital’s policy discloses"
+_MAX_NAMED = 40  # hospitals in the tooltip of one number
 _LOCAL_PATH_KEYS = {"data", "store"}  # of the table simulation: folders of the machine that ran it
 
 
@@ -29,8 +31,10 @@ def used_table(data: ReportData) -> Table | None:
     return Table(("Hospital", "Cases found", "Left out", "Used", "Training", "Validation", "Test"), tuple(rows))
 
 
-def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, int]]) -> Table | None:
-    """Return one row for each code: what it means, how many cases it concerns, and where."""
+def code_table(
+    data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, int]], *, most_sites: int | None = None
+) -> Table | None:
+    """Return one row for each code: what it means, how many cases it concerns, and where, of many hospitals where most."""
     counts = {site.name: counts_of(site) for _, site in sorted(data.joined.items())}
     by_code: dict[str, dict[str, int]] = {}
     for site, by_site in counts.items():
@@ -38,7 +42,10 @@ def code_table(data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, 
             by_code.setdefault(code, {})[site] = count
     rows = []
     for code, sites in sorted(by_code.items(), key=lambda item: (-lower_bound(item[1].values()), item[0])):
-        where = ", ".join(f"{site} {format_count(count)}" for site, count in sites.items() if count)
+        named = [(site, count) for site, count in sites.items() if count]
+        if most_sites is not None and len(named) > most_sites:
+            named.sort(key=lambda item: -lower_bound([item[1]]))
+        where = join_names([f"{site} {format_count(count)}" for site, count in named], most_sites)
         cells = (Cell(explain_code(code), "text"), _sum_cell(sites.values()), Cell(where, "text"))
         rows.append(Row(code, cells, css="code"))
     return Table(("Code", "In plain words", "Cases", "Where"), tuple(rows)) if rows else None
@@ -56,6 +63,21 @@ def rejected_table(data: ReportData) -> Table | None:
         cells = (Cell(reply.site, "text"), Cell(reply.status, "text"), Cell(words, "text"), Cell(code, "text code"))
         rows.append(Row(when, cells))
     return Table(("When", "Hospital", "Status", "Reason", "Code"), tuple(rows))
+
+
+def grouped_rejected_table(data: ReportData, most_sites: int) -> Table:
+    """Return the replies that did not count, one row for each reason, with how many there were and a few of the hospitals."""
+    groups: dict[tuple[str, str], list[RejectedReply]] = {}
+    for reply in data.rejected:
+        groups.setdefault((reply.status, reply.reason), []).append(reply)
+    rows = []
+    for (status, reason), replies in sorted(groups.items(), key=lambda item: -len(item[1])):
+        code, words = format_reason(reason)
+        sites, when = (list(dict.fromkeys(getattr(reply, name) for reply in replies)) for name in ("site", "when"))
+        texts = (join_names(sites, most_sites), join_names(when, most_sites), status, words)
+        cells = (*(Cell(text, "text") for text in texts), Cell(code, "text code"))
+        rows.append(Row(plural(len(replies), "reply", "replies"), cells))
+    return Table(("How many", "Hospitals", "When", "Status", "Reason", "Code"), tuple(rows))
 
 
 def rounds_table(data: ReportData) -> Table | None:
@@ -146,7 +168,7 @@ def _share_cell(done: RoundSummary) -> Cell:
     if done.arm != "federated" or not done.shares:
         return Cell("")
     site, share = max(done.shares.items(), key=lambda item: item[1])
-    title = ", ".join(f"{name} {format_percent(part)}" for name, part in sorted(done.shares.items()))
+    title = join_names([f"{name} {format_percent(part)}" for name, part in sorted(done.shares.items())], _MAX_NAMED)
     is_large = is_mostly_one(done.shares)
     return Cell(f"{format_percent(share)}, {site}", "num site warn" if is_large else "num site", title=title, number=share)
 
@@ -161,7 +183,7 @@ def _format_by_site(counts: Mapping[str, int | Mapping[str, int]]) -> str:
             else ", ".join(f"{format_count(n)} {code}" for code, n in count.items())
         )
 
-    return "; ".join(f"{site}: {format_one(count)}" for site, count in sorted(counts.items()))
+    return join_names([f"{site}: {format_one(count)}" for site, count in sorted(counts.items())], _MAX_NAMED, "; ")
 
 
 def _sum_defined(values: list[float]) -> float:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from medfl.errors import RunError
 from medfl.metrics import roc_curve_points
-from medfl.report import contribution_tables, provenance_tables, tables, verdict
+from medfl.report import contribution_tables, many_sites, provenance_tables, tables, verdict
 from medfl.report.annotations import annotation_table
 from medfl.report.charts import Line, legend, line_chart, roc_chart
 from medfl.report.formatting import format_error, format_score
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
-from medfl.report.report_data import Curve, ReportData, read_report_data
+from medfl.report.report_data import Curve, ReportData
 from medfl.report.site_tests import ALL_SITES, SiteTest
 from medfl.report.templates import render_page
-from medfl.system.files import translate_disk_errors, write_file
 from medfl.system.text import NOT_AVAILABLE
 
-REPORT_FILE = "report.html"
+NUMBERS_FILE = "report.csv"  # beside it, where it does not show every hospital
 _MAX_BARS = 8  # hospitals; beyond, the matrix shows the same in less space
 _MAX_EXAMPLES = 24  # pictures in one report
 
@@ -50,38 +47,18 @@ class Bar:
     number: float
 
 
-def write_report(run: Path) -> Path:
-    """Write ``report.html`` with mode 0600 into the folder of a run, replacing an older one.
+def render(data: ReportData, content: dict[str, Any] | None = None) -> str:
+    """Return the report as HTML. A part that cannot be made is left out, and named at the top of the page.
 
     Parameters
     ----------
-    run : Path
-        Folder of a run that completed, failed, was stopped, or is still going on.
-
-    Returns
-    -------
-    Path
-        The file, which holds its style, charts and pictures itself.
-
-    Raises
-    ------
-    RunError
-        When the folder cannot be read or written; ``REPORT-FAILED`` when the page cannot be made.
+    data : ReportData
+        What was read of the run.
+    content : dict, optional
+        The result of `report_content`, if it is there already.
     """
-    data = read_report_data(run)
-    try:
-        page = render(data)
-    except Exception as error:  # a fault of medfl's own must not look like one of the run
-        what = f"the report cannot be made ({type(error).__name__}); the run itself is as it was, in {run}."
-        raise RunError("REPORT-FAILED", what, f"Update medfl, then write it with 'medfl report {run}'.") from error
-    with translate_disk_errors("the report", f"write the report again with 'medfl report {run}'; the run itself is kept"):
-        write_file(run / REPORT_FILE, page.encode(), private=True)  # it shows images of patients
-    return run / REPORT_FILE
-
-
-def render(data: ReportData) -> str:
-    """Return the report as HTML. A part that cannot be made is left out, and named at the top of the page."""
-    return render_page("report.html.j2", ("report.css",), **report_content(data))
+    shown = many_sites.shorten(content or report_content(data), data, NUMBERS_FILE)
+    return render_page("report.html.j2", ("report.css",), **shown)
 
 
 def report_content(data: ReportData) -> dict[str, Any]:
@@ -89,6 +66,7 @@ def report_content(data: ReportData) -> dict[str, Any]:
     parts, lacking = _make_parts(data)
     return parts | {
         "lacking": lacking,
+        "numbers_file": "",
         "data": data,
         "study": data.study,
         "contribution": contribution_tables,
@@ -133,6 +111,14 @@ def _curve_lines(data: ReportData, curves: Mapping[str, Curve]) -> list[Line]:
     return lines + [Line(site, curves[site], k) for k, site in enumerate(data.sites) if site in curves]
 
 
+def _line_figure(
+    data: ReportData, heading: str, title: str, lines: Sequence[Line], name: str, note: str = "", top: float | None = None
+) -> Figure:
+    """Return a chart over the rounds; of many hospitals it draws percentiles, and its numbers are those of all."""
+    drawn = many_sites.few_lines(lines, data.sites)
+    return Figure(heading, line_chart(title, drawn, name, top=top), legend(drawn), note, tuple(lines))
+
+
 def _score_figure(data: ReportData) -> Figure | None:
     arm = next(iter(data.arms.values()), None) if "federated" not in data.arms else data.arms["federated"]
     if arm is None or not arm.scores:
@@ -144,9 +130,9 @@ def _score_figure(data: ReportData) -> Figure | None:
         lines.append(
             Line("Trained alone, mean over hospitals", alone.scores[ALL_SITES], 23)
         )  # style 23: the last colour, widely dashed
-    chart = line_chart(f"{name} on validation patients after each round", lines, name, top=1.0)
     note = "Round 0 is the model before any training. Measured on validation patients, which also choose the best round."
-    return Figure(f"{name} on validation patients", chart, legend(lines), note, tuple(lines))
+    title = f"{name} on validation patients after each round"
+    return _line_figure(data, f"{name} on validation patients", title, lines, name, note, top=1.0)
 
 
 def _loss_figure(data: ReportData) -> Figure | None:
@@ -154,9 +140,8 @@ def _loss_figure(data: ReportData) -> Figure | None:
     if arm is None or not arm.losses:
         return None
     lines = _curve_lines(data, arm.losses)
-    chart = line_chart("Training loss of each round", lines, "Loss")
     note = "What training minimises, averaged over the round. Compare each line only with itself; lower is better."
-    return Figure("Training loss", chart, legend(lines), note, tuple(lines))
+    return _line_figure(data, "Training loss", "Training loss of each round", lines, "Loss", note)
 
 
 def _contribution_figure(data: ReportData) -> Figure | None:
@@ -164,8 +149,7 @@ def _contribution_figure(data: ReportData) -> Figure | None:
     if not lines or len(data.contributions) < 2:
         return None
     name = "Cosine" if data.contributions[-1].method == "alignment" else verdict.score_name(data)
-    chart = line_chart("What each hospital contributed in each round", lines, name)
-    return Figure("Round by round", chart, legend(lines), lines=tuple(lines))
+    return _line_figure(data, "Round by round", "What each hospital contributed in each round", lines, name)
 
 
 def _roc_figures(data: ReportData) -> list[Figure]:
@@ -176,8 +160,12 @@ def _roc_figures(data: ReportData) -> list[Figure]:
     by_class = [line for k, name in enumerate(shown) if (line := _roc_line(data.overall_test, name, name, k))]
     figures = [_roc_figure("ROC over all test patients", by_class)]
     if len(classes) == 2:
-        by_site = [line for k, t in enumerate(data.site_tests) if t.patients and (line := _roc_line(t, classes[1], t.site, k))]
-        figures.append(_roc_figure("ROC by hospital", by_site))
+        tests, heading = [t for t in data.site_tests if t.patients], "ROC by hospital"
+        if len(tests) > many_sites.MAX_SITES:
+            lowest = many_sites.lowest_sites([(t.site, verdict.test_score(data, t)) for t in tests])
+            tests, heading = [t for t in tests if t.site in lowest], f"ROC of the {len(lowest)} hospitals with the lowest AUROC"
+        by_site = [line for k, t in enumerate(tests) if (line := _roc_line(t, classes[1], t.site, k))]
+        figures.append(_roc_figure(heading, by_site))
     return [figure for figure in figures if figure]
 
 
@@ -218,9 +206,13 @@ def _make_bar(name: str, value: float, css: str, *, is_hidden: bool) -> Bar:
 def _read_examples(data: ReportData) -> list[tuple[str, list[Overlay]]]:
     if data.study.task.kind != "segmentation" or not data.previews:
         return []
-    per_site = max(1, _MAX_EXAMPLES // len(data.previews))
+    previews = data.previews
+    if len(previews) > _MAX_EXAMPLES:
+        lowest = many_sites.lowest_sites([(t.site, verdict.test_score(data, t)) for t in data.site_tests if t.site in previews])
+        previews = {site: previews[site] for site in lowest}
+    per_site = _MAX_EXAMPLES // max(1, len(previews))
     dimension = data.study.task.dimension
-    drawn = [(site, [read_overlay(path, dimension) for path in paths[:per_site]]) for site, paths in data.previews.items()]
+    drawn = [(site, [read_overlay(path, dimension) for path in paths[:per_site]]) for site, paths in previews.items()]
     return [(site, readable) for site, overlays in drawn if (readable := [o for o in overlays if o is not None])]
 
 

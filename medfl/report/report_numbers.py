@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,8 @@ class Entry:
     shown: str
 
 
-def report_entries(data: ReportData) -> list[Entry]:
-    """Return every entry of the tables and charts of a report, in its order."""
-    content = report_content(data)
+def report_entries(content: Mapping[str, Any]) -> list[Entry]:
+    """Return every entry of the tables and charts of a report, in its order, given the result of `report_content`."""
     entries = [Entry("headlines", h.label, "value", h.number, h.value) for h in content["headlines"]]
     for name in _TABLES:
         entries += _table_entries(name, content[name]) if content[name] else ()
@@ -61,7 +60,7 @@ def report_as_json(data: ReportData) -> dict[str, Any]:
     """Return what a report says, for JSON: what was run and how it ended, the verdict, and every entry by table and row."""
     content = report_content(data)
     tables: dict[str, list[dict[str, Any]]] = {}
-    for entry in report_entries(data):
+    for entry in report_entries(content):
         number = None if math.isnan(entry.number) else entry.number
         about = {"row": entry.row, "column": entry.column, "number": number, "shown": entry.shown}
         tables.setdefault(entry.table, []).append(about)
@@ -84,13 +83,13 @@ def report_as_json(data: ReportData) -> dict[str, Any]:
     }
 
 
-def report_as_csv(data: ReportData) -> str:
+def report_as_csv(content: Mapping[str, Any]) -> str:
     """Return every entry of a report as CSV with the columns table, row, column, number and shown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     writer.writerows(
-        (e.table, e.row, e.column, "" if math.isnan(e.number) else repr(e.number), e.shown) for e in report_entries(data)
+        (e.table, e.row, e.column, "" if math.isnan(e.number) else repr(e.number), e.shown) for e in report_entries(content)
     )
     return text.getvalue()
 

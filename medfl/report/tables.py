@@ -42,11 +42,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first of its columns holds the names of the rows."""
+    """A table; the first of its columns holds the names of the rows. A note says which rows are shown, if not all are."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str = ""
+    note: str = ""
 
     def split_columns(self) -> tuple[Table, ...]:
         """Return tables of these columns that are narrow enough for paper, each with the names of the rows."""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from medfl.report.formatting import STATUS_TITLES, format_score, format_time, length_unit
 from medfl.system.templates import read_resource, template_environment
-from medfl.system.text import format_duration, join_words, plural
+from medfl.system.text import format_duration, join_names, join_words, plural
 
 _PACKAGE = "medfl.report"
 
@@ -41,7 +41,7 @@ def render_text(template: str, **context: Any) -> str:
 def _environment(*, escape: bool) -> Environment:
     # Names of hospitals and classes, and reasons that nodes give, are text of others: in a page everything is escaped.
     environment = template_environment(_PACKAGE, escape=escape)
-    helpers = (format_duration, format_score, format_time, join_words, length_unit, plural)
+    helpers = (format_duration, format_score, format_time, join_names, join_words, length_unit, plural)
     environment.globals.update({helper.__name__: helper for helper in helpers}, STATUS_TITLES=STATUS_TITLES)
     return environment
 

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from medfl import metrics
 from medfl.errors import ExchangeError
 from medfl.messages import records
-from medfl.messages.exchange import NO_REPLY, STALE, find_asked_node, is_stale
+from medfl.messages.exchange import NO_REPLY, STALE, SentMessages, is_stale
 from medfl.messages.records import Metrics
 from medfl.messages.replies import describe_error, describe_refusal, read_metrics
 from medfl.runs.run_folder import Run
@@ -193,9 +193,9 @@ def query(
         Seconds for all answers.
     """
     messages = [Message(content, dst_node_id=node, message_type=message_type) for node, content in contents.items()]
-    silent = set(contents)
+    sent, silent = SentMessages(messages), set(contents)
     for reply in grid.send_and_receive(messages, timeout=deadline):
-        node = find_asked_node(reply, messages)
+        node = sent.find_node(reply)
         if node not in silent:
             continue
         silent.remove(node)

@@ -15,6 +15,7 @@ from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation, record_waiting
 from medfl.server.site_joiner import SiteJoiner
 from medfl.study import StudyApp
+from medfl.system.text import join_names
 
 _POLL = 0.2  # seconds between two looks for further nodes
 
@@ -76,7 +77,7 @@ def join_sites(
         alike: dict[str, list[str]] = {}  # a reason is said once, after all whom it concerns
         for site, reason in sorted(reasons.items()):
             alike.setdefault(explain_reason(reason).removesuffix("."), []).append(site)
-        names = "; ".join(f"{', '.join(sites)}, {reason}" for reason, sites in alike.items())
+        names = "; ".join(f"{join_names(sites)}, {reason}" for reason, sites in alike.items())
         has_counted = enrolled and federation.sites
         resume = "'medfl resume' goes on with this run then, and counts as no further one." if has_counted else ""
         raise QuorumError(

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 from medfl.errors import ExchangeError, QuorumError, code_in
-from medfl.grids.grid_wrapper import GridWrapper
+from medfl.grids.grid_wrapper import GridWrapper, pull_replies
 from medfl.messages import counts, records
 from medfl.messages.exchange import NO_REPLY
 from medfl.messages.records import MetricValue
@@ -72,10 +72,10 @@ class SiteJoiner:
 
     def poll(self, sites: dict[int, str]) -> None:
         """Add the sites that have answered by now to `sites`, the names by node."""
-        for node, identifier in list(self._pending.items()):
-            for reply in self._grid.pull_messages([identifier]):
-                del self._pending[node]
-                self._handle_reply(node, reply, sites)
+        nodes = {identifier: node for node, identifier in self._pending.items()}
+        for identifier, found in pull_replies(self._grid, nodes):
+            del self._pending[nodes[identifier]]
+            self._handle_reply(nodes[identifier], found.pop(), sites)
 
     def wait_for_replies(self, seconds: float, sites: dict[int, str]) -> None:
         """Add the sites that answer within a time; one that does not is recorded, and may still join later."""

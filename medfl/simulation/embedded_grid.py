@@ -85,12 +85,13 @@ class EmbeddedGrid(WaitingGrid):
         if self._stop is not None and self._stop.is_set():
             raise KeyboardInterrupt
         wanted = set(message_ids)
-        if not wanted & self._replies.keys():
+        if wanted.isdisjoint(self._replies):
             # a caller who pulls one reply at a time will want those that are stored here before waiting for more
             for reply in self._pool.collect(0.0 if self._replies else _POLL_SECONDS):
                 compat.assign_message_id(reply)
                 self._replies[reply.metadata.reply_to_message_id] = reply
-        return [self._replies.pop(identifier) for identifier in wanted & self._replies.keys()]
+        ready = [identifier for identifier in self._replies if identifier in wanted]
+        return [self._replies.pop(identifier) for identifier in ready]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push messages and yield each reply as it arrives, until none is missing or the time is over."""

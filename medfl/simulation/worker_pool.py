@@ -61,6 +61,7 @@ class WorkerPool:
         self._app, self._threads = app, threads
         self._start_context = _start_context(cuda)
         self._waiting: list[tuple[Message, Context]] = []
+        self._is_sorted = True
         self._preferred_worker: dict[int, int] = {}  # node -> index of the worker that holds its data
         self._durations: dict[int, float] = {}  # node -> seconds that it took the last time
         self._workers = [self._start_worker() for _ in range(workers)]
@@ -74,7 +75,7 @@ class WorkerPool:
     def submit(self, message: Message, context: Context) -> None:
         """Queue a message; the node that took longest the last time is served first."""
         self._waiting.append((message, context))
-        self._waiting.sort(key=lambda job: -self._durations.get(job[1].node_id, 0.0))
+        self._is_sorted = False
 
     def collect(self, timeout: float) -> Iterator[Message]:
         """Yield the replies that are ready; wait up to `timeout` seconds for the first one."""
@@ -109,6 +110,9 @@ class WorkerPool:
         return _Worker(process, ours)
 
     def _dispatch(self) -> None:
+        if not self._is_sorted:
+            self._waiting.sort(key=lambda job: -self._durations.get(job[1].node_id, 0.0))
+            self._is_sorted = True
         for index, worker in enumerate(self._workers):
             if worker.task is None and (chosen := self._choose(index)) is not None:
                 message, context = self._waiting.pop(chosen)
@@ -120,9 +124,13 @@ class WorkerPool:
     def _choose(self, index: int) -> int | None:
         """Choose a waiting message for a worker: one whose data it holds, else any; a node answers one message at a time."""
         busy = {worker.task[1].node_id for worker in self._workers if worker.task}
-        free = [k for k, (_, context) in enumerate(self._waiting) if context.node_id not in busy]
-        preferred = (k for k in free if self._preferred_worker.get(self._waiting[k][1].node_id, index) == index)
-        return next(preferred, free[0] if free else None)
+        first = None
+        for k, (_, context) in enumerate(self._waiting):
+            if context.node_id not in busy:
+                if self._preferred_worker.get(context.node_id, index) == index:
+                    return k
+                first = k if first is None else first
+        return first
 
     def _receive(self, worker: _Worker) -> Message:
         assert worker.task is not None

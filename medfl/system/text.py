@@ -66,3 +66,15 @@ def format_count(count: int) -> str:
 def join_words(words: Sequence[str], last: str = "and") -> str:
     """Join words as "a, b and c"; `last` stands before the last of them."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def join_names(names: Sequence[str], most: int | None = 10, separator: str = ", ") -> str:
+    """Join names of hospitals, or what begins with them; of more than a few, some and how many there are besides.
+
+    Examples
+    --------
+    >>> join_names(["a", "b", "c"], 2), join_names(["a", "b", "c"], 3)
+    ('a, b and 1 more', 'a, b, c')
+    """
+    shown = names[:most]
+    return separator.join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

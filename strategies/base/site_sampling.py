@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from flwr.serverapp import Grid
 
 from medfl.errors import QuorumError
+from medfl.system.text import join_names
 
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two looks for further nodes
 
@@ -46,7 +47,7 @@ def wait_for_sites(grid: Grid, needed: int, wait: float, names: Mapping[int, str
             return dict(sorted(sites.items(), key=lambda item: (item[1], item[0])))
         waited = time.monotonic() - begin
         if waited >= wait:
-            missing = ", ".join(sorted(set(names.values()) - set(sites.values())))
+            missing = join_names(sorted(set(names.values()) - set(sites.values())))
             raise QuorumError(
                 "TOO-FEW-SITES",
                 f"{len(sites)} of the {needed} sites that are needed are connected after {wait:g} seconds."

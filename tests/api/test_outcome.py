@@ -40,7 +40,7 @@ def test_a_full_disk_at_the_report_leaves_the_numbers_of_the_run(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("medfl.report.render.write_file", full)
+    monkeypatch.setattr("medfl.report.report_files.write_file", full)
     outcome = open_run(run.path).outcome()
     assert outcome.report is None
     assert outcome.as_json()["report"] is None

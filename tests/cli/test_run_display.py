@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,26 @@ def test_a_log_says_what_is_waited_for_while_nothing_happens(monkeypatch: pytest
         "Still at work.",
         "hospital-a is at work for 2 min 5 s",
     ]
+
+
+def test_each_event_is_taken_once_and_a_round_that_is_done_again_counts_once(display: RunDisplay) -> None:
+    done, broken = (
+        {**round_of(1, "10:00:30", **{"hospital-a": "ok"}), "bytes-up": 1},
+        round_of(2, "10:01:00", **{"hospital-a": "late"}),
+    )
+    assert "round 1/10" in shown(display, event("start"), done)
+    assert "round 2/10" in shown(display, broken)
+    assert "round 1/10" in shown(display, event("resume", "11:00:00"))
+    assert "round 2/10" in shown(display, {**round_of(2, "11:00:30", **{"hospital-a": "ok"}), "bytes-up": 1})
+
+
+def test_what_happened_is_read_once(display: RunDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr("medfl.cli.run_display.errors._force_terminal", True)
+    monkeypatch.setattr(RunDisplay, "update", lambda self, events: taken.append(list(events)))
+    log = History(tmp_path / HISTORY_FILE)
+    log.append({"event": "start", "study": "nodule"})
+    with run_display.follow_run(tmp_path, display):
+        time.sleep(0.6)  # one look
+        log.append({"event": "end", "status": "completed"})
+    assert [each["event"] for events in taken for each in events] == ["start", "end"]

@@ -29,7 +29,7 @@ def test_the_same_question_is_answered_with_the_same_bytes_and_no_further_work(
     site: Site, work: Work, kind: str, config: dict[str, Any]
 ) -> None:
     first = site.ask(kind, **config)
-    node_cache._prepare.cache_clear()
+    node_cache.forget_prepared()
     node_cache.get_network.cache_clear()  # as in a new process
     second = site.ask(kind, exchange="x2", **config)
     assert values_of(first) == values_of(second)

@@ -67,6 +67,13 @@ def test_a_column_tells_the_sites(pool: Path, study: Study, simulation_of: Any) 
     assert [len(read_cohort(site, study).cases) for site in sites] == [2, 2]
 
 
+def test_many_sites_take_one_look_at_what_is_installed(pool: Path, simulation_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(simulated_sites, "entry_points", lambda group: looks.append(group) or [])  # type: ignore[func-returns-value]
+    assert len(read_simulated_sites(simulation_of(pool, partition="random", sites=50))) == 50
+    assert len(looks) == 1
+
+
 def test_random_sites_share_patients_out(pool: Path, study: Study, simulation_of: Any) -> None:
     simulation = simulation_of(pool, partition="random", sites=3)
     sites = read_simulated_sites(simulation)

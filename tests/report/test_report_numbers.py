@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.metrics import derive
+from medfl.report.render import report_content
 from medfl.report.report_data import read_report_data
 from medfl.report.report_numbers import CSV_COLUMNS, report_as_csv, report_as_json, report_entries
 from tests.report.pages import page_of
@@ -35,7 +36,7 @@ KINDS = [
 def test_every_cell_and_every_point_of_the_page_is_there(make: Make, whole_run: Whole, kind: str, classes: str) -> None:
     run = whole_run(make(kind, classes))
     page, _ = page_of(run)
-    shown = {entry.shown for entry in report_entries(read_report_data(run))}
+    shown = {entry.shown for entry in report_entries(report_content(read_report_data(run)))}
     cells = {html.unescape(text) for text in re.findall(r"<td[^>]*>([^<]*)</td>", page)}
     bars = set(re.findall(r'<span class="barvalue">([^<]*)</span>', page))
     values = set(re.findall(r'<p class="value">([^<]*)</p>', page))
@@ -49,7 +50,7 @@ def test_every_cell_and_every_point_of_the_page_is_there(make: Make, whole_run: 
 def test_numbers_are_those_of_the_history_and_not_rounded(make: Make, whole_run: Whole, kind: str, classes: str) -> None:
     run = whole_run(make(kind, classes))
     data = read_report_data(run)
-    numbers = {(e.table, e.row, e.column): e.number for e in report_entries(data)}
+    numbers = {(e.table, e.row, e.column): e.number for e in report_entries(report_content(data))}
     score = "Dice" if kind == "segmentation" else "AUROC"
     for tested in data.site_tests:
         expected = derive(data.study, tested.metrics)["dice" if kind == "segmentation" else "auroc"]
@@ -62,7 +63,7 @@ def test_numbers_are_those_of_the_history_and_not_rounded(make: Make, whole_run:
 def test_json_and_csv_hold_the_same(make: Make, whole_run: Whole) -> None:
     data = read_report_data(whole_run(make("classification", "normal,pneumonia")))
     as_json = json.loads(json.dumps(report_as_json(data), allow_nan=False))
-    rows = list(csv.DictReader(io.StringIO(report_as_csv(data))))
+    rows = list(csv.DictReader(io.StringIO(report_as_csv(report_content(data)))))
     assert tuple(rows[0]) == CSV_COLUMNS
     cells = [(t, c["row"], c["column"], c["number"], c["shown"]) for t, of_table in as_json["tables"].items() for c in of_table]
     in_csv = [(r["table"], r["row"], r["column"], float(r["number"]) if r["number"] else None, r["shown"]) for r in rows]
@@ -75,7 +76,7 @@ def test_json_and_csv_hold_the_same(make: Make, whole_run: Whole) -> None:
 def test_what_is_hidden_has_no_number(make: Make) -> None:
     maker = make("segmentation", "background,tumour", sites={"a": (4, 1, 2)}, arms="federated", rounds=1)
     maker.append({"event": "joined", "site": "a", "train": -10, "validation": 3, "test": -10, "excluded": {"LBL-EMPTY": -10}})
-    entries = {(e.table, e.row, e.column): e for e in report_entries(read_report_data(maker.end()))}
+    entries = {(e.table, e.row, e.column): e for e in report_entries(report_content(read_report_data(maker.end())))}
     assert entries["used", "a", "Training"].shown == "<10"
     assert math.isnan(entries["used", "a", "Training"].number)
     assert entries["used", "a", "Validation"].number == 3

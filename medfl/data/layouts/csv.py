@@ -33,14 +33,12 @@ from medfl.data.layouts.entries import CASE_COLUMN, Entry, Listing, missing_labe
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.image_selection import ImageSelection
 from medfl.data.layouts.mask_folders import find_masks_as_classes
+from medfl.data.layouts.row_conditions import count_blank_rows, count_unmet_values, filter_rows
 from medfl.data.layouts.sources import NIFTI_SUFFIXES, make_source, require_files, resolve_below
 from medfl.data.layouts.table import (
     CSV_SUFFIXES,
     Table,
-    count_blank_rows,
-    count_unmet_values,
     fill_pattern,
-    filter_rows,
     get_optional_column,
     pattern_columns,
     read_table,

@@ -1,11 +1,14 @@
-"""Tables: the CSV index of a data folder, as spreadsheets write it, and the selection of its rows."""
+"""Tables: the CSV index of a data folder, as spreadsheets write it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from medfl.data.layouts.columns import count_column_names, find_column, find_optional_column
@@ -20,6 +23,8 @@ CSV_SUFFIXES = (".csv", ".tsv")
 _MAX_TITLES = 10  # lines that may stand above a header
 _SHORT = 2  # letters of a name of a split that is also that of something else
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_KEPT_TABLES = 2  # as they were read last: every site that is simulated by a column reads the same one
+_SETTLED = 2 * 10**9  # nanoseconds after which a file that is changed again shows it by its times
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,45 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    _values: dict[str, _Values] = field(default_factory=dict, compare=False, repr=False)
+
+    def values(self, column: str) -> _Values:
+        """Return what stands in a column, and where; the rows are gone through once, however often it is asked for."""
+        if column not in self._values:
+            self._values[column] = _Values.of([row[column] for row in self.rows])
+        return self._values[column]
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Contents of a column.
+
+    Parameters
+    ----------
+    rows : mapping of str to list of int
+        Numbers of the rows that hold a value.
+    spellings : mapping of str to Counter
+        Values that `fold_value` makes one, with the number of their rows.
+    """
+
+    rows: Mapping[str, Sequence[int]]
+    spellings: Mapping[str, Counter[str]]
+
+    @classmethod
+    def of(cls, cells: Sequence[str]) -> _Values:
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for number, cell in enumerate(cells):
+            rows[cell].append(number)
+        spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for cell, numbers in rows.items():
+            spellings[fold_value(cell)][cell] = len(numbers)
+        return cls(dict(rows), dict(spellings))
 
 
 def read_table(path: Path, patient: str = "patient", label: str = "label", image: str = "image") -> Table:
     """Read a table with commas, semicolons or tabs, in any encoding of `medfl.data.layouts.table_text`; or one in JSON.
+
+    A process reads a file again only when it has changed.
 
     Parameters
     ----------
@@ -56,6 +96,22 @@ def read_table(path: Path, patient: str = "patient", label: str = "label", image
     if os.path.exists(path) and not os.path.isfile(path):
         what = "the index is no file, but a folder, a pipe, a socket or a device."
         raise DataError("INDEX-FORMAT", what, "Put the table itself into the data folder.")
+    try:
+        found = path.stat()
+    except OSError:
+        return _read_file(path, patient, label, image)  # its error says what is wrong
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _SETTLED:
+        return _read_file(path, patient, label, image)
+    stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return _read_settled(path, patient, label, image, stamp)
+
+
+@lru_cache(maxsize=_KEPT_TABLES)
+def _read_settled(path: Path, patient: str, label: str, image: str, stamp: tuple[int, ...]) -> Table:
+    return _read_file(path, patient, label, image)
+
+
+def _read_file(path: Path, patient: str, label: str, image: str) -> Table:
     if path.suffix.lower() == JSON_SUFFIX:
         rows = read_json_rows(path, patient, label)
         columns = tuple(dict.fromkeys(column for row in rows for column in row))
@@ -163,76 +219,6 @@ def fill_pattern(table: Table, pattern: str, *, what: str, section: str = "data"
 def pattern_columns(pattern: str) -> list[str]:
     """Return the columns that a pattern needs."""
     return [pattern] if "{" not in pattern else _PLACEHOLDER.findall(pattern)
-
-
-def filter_rows(table: Table, conditions: str) -> Table:
-    """Keep the rows that meet all conditions.
-
-    Parameters
-    ----------
-    table : Table
-        The index.
-    conditions : str
-        Joined by semicolons: ``column=a|b`` keeps the rows with one of these values, ``column!=a|b`` drops them, and
-        ``column!=`` drops the empty ones.
-
-    Raises
-    ------
-    DataError
-        ``INDEX-WHERE`` or ``INDEX-COLUMN``.
-
-    Examples
-    --------
-    >>> table = Table(("view", "mask"), ({"view": "PA", "mask": "1"}, {"view": "AP", "mask": ""}))
-    >>> len(filter_rows(table, "view=PA|AP; mask!=").rows)
-    1
-    """
-    rows: Sequence[Row] = table.rows
-    for name, wanted, drop in _parse_conditions(table, conditions):
-        rows = [row for row in rows if (row[name] in wanted) != drop]
-    return Table(table.columns, tuple(rows))
-
-
-def count_blank_rows(table: Table, conditions: str) -> int:
-    """Return how many rows are left out only because a cell that is to have some value is empty."""
-    parsed = _parse_conditions(table, conditions)
-    return sum(
-        not all((row[name] in wanted) != drop for name, wanted, drop in parsed)
-        and all(((row[name] in wanted) != drop) or not (row[name] or drop) for name, wanted, drop in parsed)
-        for row in table.rows
-    )
-
-
-def count_unmet_values(table: Table, conditions: str) -> int:
-    """Return how many values of the conditions no row has, as a misspelt one: it chooses nothing."""
-    parsed = _parse_conditions(table, conditions)
-    return sum(len((wanted - {""}) - {row[name] for row in table.rows}) for name, wanted, _ in parsed)
-
-
-def _parse_conditions(table: Table, conditions: str) -> list[tuple[str, set[str], bool]]:
-    """Return column, values, and whether they are dropped rather than kept."""
-    found = []
-    for condition in filter(None, (part.strip() for part in conditions.split(";"))):
-        name, equals, values = condition.partition("=")
-        drop = name.endswith("!")
-        name = name.removesuffix("!").strip()
-        if not equals or not name:
-            fix = "Write column=a|b or column!=a|b, joined by semicolons."
-            raise DataError("INDEX-WHERE", "a condition of 'where' is neither column=value nor column!=value.", fix)
-        column = find_column(table.columns, name, "where", rows=table.rows)
-        wanted = {value.strip() for value in values.split("|")}
-        _refuse_other_spellings(table, column, wanted)
-        found.append((column, wanted, drop))
-    return found
-
-
-def _refuse_other_spellings(table: Table, column: str, wanted: set[str]) -> None:
-    """Refuse a condition that misses cells by case, blanks or ``.0`` only: their rows would be chosen the wrong way."""
-    folded = {fold_value(value) for value in wanted if value}
-    count = sum(row[column] not in wanted and fold_value(row[column]) in folded for row in table.rows)
-    if count:
-        what = f"{count} row(s) differ from a value of 'where' only in case, blanks or '.0'."
-        raise DataError("INDEX-WHERE", what, "Name each spelling, joined by |, or write the cells alike.")
 
 
 def fold_value(text: str) -> str:

@@ -16,7 +16,8 @@ from medfl.data.layouts.bids_names import DESCRIPTION_FILE, PARTICIPANTS_FILE
 from medfl.data.layouts.csv import index_name
 from medfl.data.layouts.file_spellings import find_table
 from medfl.data.layouts.msd import DATASET_FILE, read_dataset_json, read_label_names
-from medfl.data.layouts.table import filter_rows, get_column, read_table
+from medfl.data.layouts.row_conditions import filter_rows
+from medfl.data.layouts.table import get_column, read_table
 from medfl.data.library_output import silence_libraries
 from medfl.data.nifti import read_nifti_values
 from medfl.data.spelling import fold_name, is_blank

@@ -169,7 +169,8 @@ def test_no_value_of_a_local_layer_leaves_and_a_restart_changes_no_bit(node_of, 
     assert own <= theirs.keys()
     for name in own:
         assert all(theirs[name].tobytes() not in array.data for reply in sent for array in reply.values())
-    for cache in (node_cache.get_network, node_cache.simulated_sites, node_cache._prepare, initial_layers.initial_kept_layers):
+    node_cache.forget_prepared()
+    for cache in (node_cache.get_network, node_cache.simulated_sites, initial_layers.initial_kept_layers):
         cache.cache_clear()
     again = answer(node.train, sent[0], 2)[records.ARRAYS]
     assert all(np.array_equal(again[n].numpy(), sent[1][n].numpy()) for n in again)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from medfl.data.layouts import row_conditions, table
 from medfl.data.layouts.msd import read_dataset_json
-from medfl.data.layouts.table import fill_pattern, filter_rows, read_table
+from medfl.data.layouts.row_conditions import count_blank_rows, filter_rows
+from medfl.data.layouts.table import fill_pattern, read_table
 from medfl.errors import DataError
 
 
@@ -165,3 +167,41 @@ def test_a_title_above_the_names_of_the_columns_is_named(tmp_path: Path, text: s
         return
     with pytest.raises(DataError, match=rf"INDEX-FORMAT.*are in line {line} of the index, below a title"):
         read_table(tmp_path / "index.csv", label="group", image="scan")
+
+
+def test_a_table_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reads, read = tmp_path / "t.csv", [], Path.read_bytes
+    path.write_text("image,site\n1.png,a\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self) or read(self))  # type: ignore[func-returns-value]
+    read_table(path)
+    read_table(path)
+    assert len(reads) == 2  # so young a file may change again without showing it
+    monkeypatch.setattr(table, "_SETTLED", 0)
+    tables = [read_table(path) for _ in range(5)]
+    assert len(reads) == 3
+    path.write_text("image,site\n1.png,a\n2.png,b\n")
+    assert [len(each.rows) for each in (*tables[:1], read_table(path))] == [1, 2]
+
+
+def test_the_sites_of_an_index_are_told_apart_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded: list[str] = []
+    fold = table.fold_value
+    for module in (table, row_conditions):
+        monkeypatch.setattr(module, "fold_value", lambda text: folded.append(text) or fold(text))  # type: ignore[func-returns-value]
+    (tmp_path / "t.csv").write_text("image,site\n" + "".join(f"{n}.png,s{n % 100}\n" for n in range(1000)))
+    index = read_table(tmp_path / "t.csv")
+    for k in range(100):
+        assert len(filter_rows(index, f"site=s{k}").rows) == 10
+        assert count_blank_rows(index, f"site=s{k}") == 0
+    assert len(folded) == 100 + 2 * 100  # each value once, and each condition
+
+
+def test_rows_that_are_blank_where_they_are_chosen_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,view,mask\n1,PA,m1\n2,AP,\n3,,m3\n4,L,m4\n5,,\n")
+    index = read_table(tmp_path / "t.csv")
+    assert count_blank_rows(index, "view=PA") == 2
+    assert (
+        count_blank_rows(index, "view=PA; mask!=") == 1
+    )  # of the blank ones, the row that also lacks a mask is dropped by that
+    assert count_blank_rows(index, "view=PA|; mask!=") == 0
+    assert count_blank_rows(index, "") == 0
