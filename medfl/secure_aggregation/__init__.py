@@ -10,7 +10,7 @@ give plain values.
 from medfl.secure_aggregation.attempt import Attempt
 from medfl.secure_aggregation.decoding import AggregatedUpdate, decode_sum, quantisation_error_bounds
 from medfl.secure_aggregation.encoding import encode_update
-from medfl.secure_aggregation.layout import TensorLayout, VectorLayout
+from medfl.secure_aggregation.layout import TensorLayout, VectorLayout, bounds_from
 from medfl.secure_aggregation.roster import Member, Roster
 from medfl.secure_aggregation.server import ServerAttempt
 from medfl.secure_aggregation.site import SiteAttempt
@@ -30,6 +30,7 @@ __all__ = [
     "SiteStore",
     "TensorLayout",
     "VectorLayout",
+    "bounds_from",
     "decode_sum",
     "encode_update",
     "quantisation_error_bounds",

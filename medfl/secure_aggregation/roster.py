@@ -105,8 +105,8 @@ class Roster:
 def threshold_of(sites: int, server_may_lie: bool) -> int:
     """Return how many sites of a roster must take part in every stage, and so how many shares open a secret.
 
-    Above two thirds, no two lists of survivors are both signed by so many, even if a third of the sites lies with the server
-    (Bonawitz et al., section 6.3.2); above half, no two sums of one model are opened by sites that keep to the protocol.
+    Above two thirds, no two lists of survivors are both signed by so many, even if fewer than a third of the sites lie with the
+    server (Bonawitz et al. 2017, on active adversaries); above half, two sums of one model are never opened by different sites.
 
     Parameters
     ----------

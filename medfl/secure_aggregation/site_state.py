@@ -13,7 +13,7 @@ from medfl.secure_aggregation.masks import MaskBinding
 from medfl.secure_aggregation.messages import EncryptedShares, KeyAdvertisement, KeyList, SurvivorSignature, UnmaskingShares
 
 
-@dataclass
+@dataclass(repr=False)
 class SiteState:
     """State of a site in one attempt; what is None has not happened yet.
 

@@ -15,12 +15,13 @@ from medfl.secure_aggregation import (
     ModularVector,
     TensorLayout,
     VectorLayout,
+    bounds_from,
     decode_sum,
     encode_update,
     encoding,
     quantisation_error_bounds,
 )
-from medfl.secure_aggregation.layout import bounds_from
+from medfl.secure_aggregation.keystream import Keystream
 from medfl.secure_aggregation.rounding import TensorRounding
 from medfl.secure_aggregation.vector import zero_vector
 
@@ -74,6 +75,14 @@ def test_the_largest_sum_does_not_wrap(bits: int, sign: int) -> None:
     assert result.counters == {"images": sign * 32 * layout.counter_limit}
     for tensor in layout.tensors:
         np.testing.assert_allclose(result.mean[tensor.name], sign * tensor.bound, rtol=1e-9)
+
+
+def test_no_draw_rounds_beyond_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest draw makes float64 round the largest value up, one step too far."""
+    monkeypatch.setattr(Keystream, "read", lambda _, size: b"\xff" * size)
+    layout = layout_of(32, 3)
+    vector = encode(layout, {t.name: np.full(t.shape, t.bound) for t in layout.tensors}, 50)
+    assert np.abs(vector.parameters.view(np.int32)).max() == layout.levels
 
 
 def test_a_site_of_weight_0_changes_nothing_but_the_number_of_sites() -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from medfl.errors import SecureAggregationError
 from medfl.secure_aggregation import Member, ModularVector, Roster, SiteAttempt, site_checks
-from medfl.secure_aggregation.attempt_secrets import AttemptSecrets, mask_private_key
+from medfl.secure_aggregation.attempt_secrets import AttemptSecrets, mask_private_key, self_mask_commitment
 from medfl.secure_aggregation.masks import MaskBinding
 from medfl.secure_aggregation.messages import KeyAdvertisement, digest_keys
 from medfl.secure_aggregation.roster import threshold_of
@@ -161,6 +161,13 @@ def test_freshness_the_seeds_of_two_attempts_are_not_the_same() -> None:
         for seed in (secrets_of(federation, name).mask_seed, secrets_of(federation, name).self_mask_seed)
     ]
     assert len(set(seeds)) == 2 * 2 * len(FOUR)
+
+
+def test_freshness_a_seed_gives_other_keys_in_another_attempt() -> None:
+    one = Federation(FOUR).attempt
+    other, seed = replace(one, number=2), bytes(range(16))
+    assert mask_private_key(seed, one, VICTIM) != mask_private_key(seed, other, VICTIM)
+    assert self_mask_commitment(seed, one, VICTIM) != self_mask_commitment(seed, other, VICTIM)
 
 
 def test_one_sum_a_second_one_of_the_same_model_is_refused() -> None:
