@@ -34,6 +34,7 @@ def compare(
     ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds with commas between; the study's own unless given.")] = "",
     change: SetOption = None,
+    vary: Annotated[str, typer.Option(help="KEY=a,b,c: compare for each value of a key; ';' where a value has commas.")] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder under which the comparison's folder is made.")] = Path("sweeps"),
     resume: Annotated[Path | None, typer.Option(help="Folder of a comparison to go on with.")] = None,
     workers: WorkersOption = 0,
@@ -42,13 +43,17 @@ def compare(
 ) -> None:
     """Compare training together with training alone, in one place, and other ways, on the same patients."""
     from medfl.cli.sweep_outcome import print_plan
+    from medfl.cli.varied_comparison import parse_varied, print_varied_plan, run_varied
     from medfl.errors import ConfigError, Problem
+    from medfl.runs.run_folder import new_run_name
     from medfl.simulation.sweep_runner import plan_sweep
+    from medfl.simulation.varied_sweep import plan_varied_sweep
     from medfl.study import read_study
     from medfl.study.arms import ARMS
 
     overrides = parse_overrides(change)
-    study = read_study(folder, overrides)
+    varied = parse_varied(vary) if vary else None
+    study = read_study(folder, {**overrides, varied[0]: varied[1][0]} if varied else overrides)
     if study.split_seed is None:
         overrides["split-seed"] = study.seed  # patients stay where they are, whatever the seed
     chosen = parse_arms(arms)
@@ -56,6 +61,14 @@ def compare(
     if no_strategies := sorted(set(ARMS).intersection(names)):
         fix = "Name federated strategies alone, and arms with --arms."
         raise ConfigError([Problem("--strategies", join_words(no_strategies), "is an arm, and no strategy.", fix)])
+    if varied:
+        top = resume.resolve() if resume else out.resolve() / study.name / new_run_name()
+        plans = plan_varied_sweep(folder, data or [], top, names, parse_seeds(seeds), overrides, chosen, varied)
+        if dry_run:
+            print_varied_plan(plans, as_json=as_json)
+        else:
+            run_varied(plans, workers, as_json=as_json)
+        return
     plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume, chosen)
     if dry_run:
         _read_groups(plan)
@@ -89,9 +102,37 @@ def parse_arms(text: str) -> list[str]:
     return [arm for arm in ARMS if arm in named]
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a comparison showed: arms, differences, all of it as JSON values, the scores of each patient, and the page."""
+
+    summaries: tuple[ArmSummary, ...]
+    differences: tuple[ArmDifference, ...]
+    record: dict[str, Any]
+    rows: list[dict[str, Any]]
+    page: Path | None = None
+
+
 def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
     """Run what is left of a comparison, write its files, and print the table."""
     from medfl.cli.comparison_text import print_comparison
+
+    found = make_comparison(plan, workers, quiet=as_json)
+    if as_json:
+        print_json({"folder": str(plan.folder), **found.record})
+    else:
+        print_comparison(found.summaries, found.differences, plan.study.task.kind)
+        for reason in found.record["failed"]:
+            output.print(reason, style="red")
+        output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
+        if found.page:
+            output.print(f"Page: {found.page}", soft_wrap=True)
+    if not found.summaries:
+        raise typer.Exit(1)
+
+
+def make_comparison(plan: Sweep, workers: int, *, quiet: bool) -> Comparison:
+    """Run what is left of a comparison, and write its files."""
     from medfl.cli.sweep_outcome import run_all
     from medfl.evaluation.arm_runs import read_arm_runs
     from medfl.evaluation.strategy_comparison import summarize
@@ -99,32 +140,22 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
     from medfl.system.files import write_file
 
     groups = _read_groups(plan)  # before hours of training
-    results = run_all(plan, workers, quiet=as_json)
+    results = run_all(plan, workers, quiet=quiet)
     read = list(read_arm_runs(results, plan.study))
     summaries, differences = summarize([run for run, _ in read], plan.study.evaluation.margin, groups)
-    failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
     record = {
         "study": plan.study.name,
         "seeds": plan.seeds,
         "arms": [_as_json(each) for each in summaries],
         "differences": [_as_json(each) for each in differences],
-        "failed": failed,
+        "failed": [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason],
         "runs": [_run_as_json(each, plan.folder) for each in results if not each.reason],
     }
-    write_file(plan.folder / PATIENTS_FILE, _as_csv([row for _, rows in read for row in rows]).encode())
+    rows = [row for _, rows in read for row in rows]
+    write_file(plan.folder / PATIENTS_FILE, format_rows(rows).encode())
     write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
-    if as_json:
-        print_json({"folder": str(plan.folder), **record})
-    else:
-        print_comparison(summaries, differences, plan.study.task.kind)
-        for reason in failed:
-            output.print(reason, style="red")
-        output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
-    if not summaries:
-        raise typer.Exit(1)
-    page = write_comparison_page(plan.folder)
-    if not as_json:
-        output.print(f"Page: {page}", soft_wrap=True)
+    page = write_comparison_page(plan.folder) if summaries else None
+    return Comparison(summaries, differences, record, rows, page)
 
 
 def _read_groups(plan: Sweep) -> Groups:
@@ -147,9 +178,10 @@ def _run_as_json(result: RunResult, folder: Path) -> dict[str, Any]:
     return {"strategy": strategy, "seed": result.planned.seed, "path": str(result.run.relative_to(folder))}
 
 
-def _as_csv(rows: list[dict[str, Any]]) -> str:
+def format_rows(rows: list[dict[str, Any]], *columns: str) -> str:
+    """Return the scores of each patient as CSV, with further columns before those of every comparison."""
     file = io.StringIO()
-    columns = ("arm", "strategy", "seed", "model", "hospital", "patient", "class", "truth", "value")
+    columns = (*columns, "arm", "strategy", "seed", "model", "hospital", "patient", "class", "truth", "value")
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

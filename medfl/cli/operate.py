@@ -16,6 +16,7 @@ from medfl.cli.run_display import RunDisplay, follow_run
 from medfl.cli.run_outcome import print_outcome
 from medfl.cli.simulate import EngineName, EngineOption, resume_simulation
 from medfl.cli.sweep import resume_sweep
+from medfl.cli.varied_comparison import run_varied
 
 if TYPE_CHECKING:
     from medfl.deploy.control import SubmittedRun
@@ -56,7 +57,11 @@ def resume(
     from medfl.deploy import control
     from medfl.deploy.federation_folder import open_federation
     from medfl.simulation.sweep_runner import SWEEP_FILE
+    from medfl.simulation.varied_sweep import VARIED_FILE, plan_varied_resumption
 
+    if name and (Path(name) / VARIED_FILE).is_file():
+        run_varied(plan_varied_resumption(Path(name).resolve()), workers, as_json=as_json)
+        return
     if name and (Path(name) / SWEEP_FILE).is_file():
         resume_sweep(Path(name), workers, as_json=as_json)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -165,10 +165,7 @@ def print_plan(sweep: Sweep, workers: int = 0, *, as_json: bool = False) -> None
     from medfl.simulation.run_times import estimate_time
 
     time = estimate_time(sweep, workers)
-    runs = [
-        {"strategy": p.spec.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
-        for p in sweep.runs
-    ]
+    runs = list_planned(sweep)
     if as_json:
         minutes = None if time.seconds is None else time.seconds / 60
         print_json({"folder": str(sweep.folder), "runs": runs, "minutes": minutes, "minutes-from": time.basis})
@@ -193,3 +190,11 @@ def _describe_time(time: RunTime) -> str:
     if time.basis == "runs":
         return f"{about}, by {plural(time.count, 'completed run')}."
     return f"{about} of training, by one measured step of {time.count}; preparing, loading and scoring come on top."
+
+
+def list_planned(sweep: Sweep) -> list[dict[str, Any]]:
+    """Return the runs of a sweep as JSON values."""
+    return [
+        {"strategy": p.spec.text, "seed": p.seed, "rounds": p.simulation.study.rounds, "finished": p.finished is not None}
+        for p in sweep.runs
+    ]

@@ -140,6 +140,8 @@ def plan_sweep(
     overrides: Mapping[str, Scalar] | None = None,
     resume: Path | None = None,
     arms: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
 ) -> Sweep:
     """Read a study and plan every run of a sweep; nothing is started or written.
 
@@ -162,6 +164,8 @@ def plan_sweep(
         are used, and those that broke off go on after their last complete round.
     arms : sequence of str
         Arms to compare with each other; empty to rank the strategies.
+    folder : Path, optional
+        Folder of the sweep where it is given, new or with earlier runs as in one that is resumed; else a new one under `out`.
 
     Returns
     -------
@@ -185,7 +189,7 @@ def plan_sweep(
         specs = specs_of_arms(specs, arms)
     # no early stopping in a sweep: it would give a strategy that stalls fewer steps than the others
     base = plan_simulation(study, data, out, {"strategy.patience": 0, **(overrides or {})})
-    folder = resume.resolve() if resume else out.resolve() / base.study.name / new_run_name()
+    folder = resume.resolve() if resume else folder or out.resolve() / base.study.name / new_run_name()
     if problems := [*problems, *check_specs(base, specs), *check_seeds(base.study, seeds)]:
         raise ConfigError(problems)
     earlier, present = earlier_runs(folder / RUNS_FOLDER), PresentData()
@@ -237,15 +241,26 @@ def run_sweep(sweep: Sweep, workers: int = 0) -> Iterator[RunResult]:
     RunError
         ``DISK-FULL`` or ``RUN-FOLDER`` when the folder of the sweep cannot be made.
     """
+    make_sweep_folder(sweep)
+    for planned in sweep.runs:
+        reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
+        yield RunResult(planned, "failed" if reason else "completed", reason)
+
+
+def make_sweep_folder(sweep: Sweep) -> None:
+    """Make the folder of a sweep, with all that is needed to go on with it.
+
+    Raises
+    ------
+    RunError
+        ``DISK-FULL`` or ``RUN-FOLDER``.
+    """
     with translate_disk_errors("the folder of the sweep", "give the same command again"):
         (sweep.folder / RUNS_FOLDER).mkdir(parents=True, exist_ok=True)
     strategies = [spec.text for spec in sweep.specs if not (sweep.arms and spec.name == LOCAL)]
     record = {"strategies": strategies, "seeds": sweep.seeds, "config": sweep.run_config, "arms": sweep.arms}
     with translate_disk_errors("the folder of the sweep"):
         write_file(sweep.folder / SWEEP_FILE, json.dumps(record, indent=1).encode())
-    for planned in sweep.runs:
-        reason = "" if planned.finished else _run_and_catch(planned.simulation, workers)
-        yield RunResult(planned, "failed" if reason else "completed", reason)
 
 
 def _run_and_catch(simulation: SimulatedRun, workers: int) -> str:
