@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from medfl.data.layouts.csv import index_name
-from medfl.data.layouts.row_conditions import filter_rows
+from medfl.data.layouts.row_conditions import count_unmet_values, filter_rows
 from medfl.data.layouts.table import Table, fill_pattern, get_column, read_table
 from medfl.data.spelling import fold_id
 from medfl.data.store.cache_folder import default_store_root
@@ -94,6 +94,8 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
     data = SiteData(image=simulation.image, label=simulation.label, patient=simulation.patient, where=simulation.where)
     if simulation.partition == "column":
         index = folder / index_name(make_site(folder.name, folder, data, simulation.store, secret, policy))
+        if len(simulation.data) == 1:  # of several folders each may lack what another has
+            _refuse_unmet_values(index, simulation.where)
         for value in _site_values(index, data, simulation.column):
             condition = ";".join(filter(None, (simulation.where, f"{simulation.column}={value}")))
             yield make_site(value, folder, data.model_copy(update={"where": condition}), simulation.store, secret, policy)
@@ -104,6 +106,12 @@ def _partition_folder(folder: Path, simulation: Simulation, secret: Path) -> Ite
             yield site.model_copy(update={"simulated": SimulatedSite(simulation=simulation, number=number)})
     else:
         yield make_site(folder.name, folder, data, simulation.store, secret, policy)
+
+
+def _refuse_unmet_values(index: Path, where: str) -> None:
+    if count := count_unmet_values(read_table(index), where):
+        what = f"{count} value(s) of simulation.where stand in no row of the index, so a hospital may be missing."
+        raise DataError("INDEX-WHERE", what, "Correct the spelling, or leave them out.")
 
 
 def _site_values(index: Path, data: SiteData, column: str) -> list[str]:

@@ -67,6 +67,16 @@ def test_a_column_tells_the_sites(pool: Path, study: Study, simulation_of: Any) 
     assert [len(read_cohort(site, study).cases) for site in sites] == [2, 2]
 
 
+def test_a_misspelt_hospital_is_refused_and_not_left_out(pool: Path, simulation_of: Any) -> None:
+    def sites_where(where: str) -> list[str]:
+        simulation = simulation_of(pool, partition="column", column="site", where=where)
+        return [site.name for site in read_simulated_sites(simulation)]
+
+    assert sites_where("site=X|Y/Z") == ["X", "Y-Z"]
+    with pytest.raises(DataError, match=r"INDEX-WHERE.*1 value"):
+        sites_where("site=X|Z/Y")
+
+
 def test_many_sites_take_one_look_at_what_is_installed(pool: Path, simulation_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
     monkeypatch.setattr(simulated_sites, "entry_points", lambda group: looks.append(group) or [])  # type: ignore[func-returns-value]

@@ -44,6 +44,7 @@ SIMULATION: dict[str, Any] = {
     "simulation.image": "picture",
     "simulation.label": "finding",
     "simulation.patient": "",
+    "simulation.subgroups": "sex",
     "simulation.attack": "scale",
     "simulation.attackers": "hospital-1",
     "simulation.attack-strength": 3.0,
@@ -139,8 +140,8 @@ def answers(nodule_study: Path, nodule_hospitals: Path) -> Any:
         shutil.rmtree(site_file.parent / "budget", ignore_errors=True)  # or it would give the answers that it has
         for kind in (records.JOIN, MessageType.TRAIN, MessageType.EVALUATE):
             compat.identify_process(7, compat.SERVER_NODE_ID)
-            sent = {} if kind == records.JOIN else {records.ARRAYS: model}
-            content = RecordDict({**sent, records.CONFIG: ConfigRecord(config)})
+            asked = {} if kind == records.JOIN else {records.ARRAYS: model}
+            content = RecordDict({**asked, records.CONFIG: ConfigRecord(config)})
             message = Message(content, dst_node_id=5, message_type=kind)
             compat.assign_message_id(message)
             compat.identify_process(7, 5)
