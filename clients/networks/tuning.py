@@ -14,7 +14,7 @@ from torch import nn
 from medfl.clients.networks.arrays import distinct_tensors
 from medfl.clients.networks.layer_kinds import find_layers
 from medfl.clients.networks.low_rank import add_low_rank
-from medfl.clients.networks.network_builders import build_network, build_network_without_memory
+from medfl.clients.networks.network_builders import FrozenBatchNorm, build_network, build_network_without_memory
 from medfl.errors import ConfigError, Problem
 from medfl.study import Study
 from medfl.study.tuning import tune_patterns
@@ -85,8 +85,9 @@ def _prepare(study: Study, net: nn.Module) -> nn.Module:
 
 def _check_parts(study: Study, net: nn.Module, tuned: Collection[int]) -> None:
     """Refuse a study in which nothing that is shared is trained, or nothing of layers that stay at the sites, or all is."""
-    if all(id(parameter) in tuned for parameter in net.parameters()):
-        what = "what is named is every parameter of the network, so that no part of it would stay as it is."
+    never = {id(p) for layer in net.modules() if isinstance(layer, FrozenBatchNorm) for p in layer.parameters()}
+    if all(id(parameter) in tuned for parameter in net.parameters() if id(parameter) not in never):
+        what = "what is named is every parameter of the network that can be trained, so that no part would be left as it is."
         raise ConfigError([Problem("pyproject.toml", "training.tune", what, 'Write tune = "all", or name fewer.')])
     local = {
         kind: {id(p) for layer in find_layers(study, net, kind) for p in layer.parameters()} for kind in study.local_layers

@@ -53,8 +53,8 @@ def map_start(study: Study, file: Path) -> tuple[MappedWeights, dict[str, str]]:
     Raises
     ------
     RunError
-        ``START-FILE``, ``START-FIT`` as in `read_weights` and `map_weights`; ``START-FIT`` also when layers are drawn anew that
-        the study does not train.
+        ``START-FILE``, ``START-FIT`` as in `read_weights` and `map_weights`; ``START-FIT`` also when parameters are drawn anew
+        that the study does not train themselves.
     """
     path = find_weights(file)
     weights = read_weights(path)
@@ -67,11 +67,13 @@ def map_start(study: Study, file: Path) -> tuple[MappedWeights, dict[str, str]]:
 def _check_new_layers(study: Study, mapped: MappedWeights) -> None:
     if not study.training.tunes_part:
         return
-    trained = {name.rpartition(".")[0] for name in trained_names(study, build_training_network_without_memory(study))}
-    new = [row.name for row in mapped.table if row.how == "new" and len(row.shape) > 1]
-    if left := [name for name in new if name.rpartition(".")[0] not in trained]:
-        what = f"{plural(len(left), 'layer')} would be drawn anew and never be trained, the first is that of {left[0]!r}."
-        raise RunError("START-FIT", what, "Add to training.tune what names them, 'head' for a new head.")
+    net = build_training_network_without_memory(study)
+    parameters, trained = dict(net.named_parameters(remove_duplicate=False)), trained_names(study, net)
+    new = [row.name for row in mapped.table if row.how == "new" and row.name in parameters]
+    if left := [name for name in new if name not in trained]:  # a low-rank update of a tensor does not train it whole
+        what = f"{plural(len(left), 'tensor')} would be drawn anew and never be trained as a whole, the first is {left[0]!r}."
+        fix = "Add to training.tune what names them: 'head' for a new head, as in lora,head, or patterns of their names."
+        raise RunError("START-FIT", what, fix)
 
 
 def digest_shared(study: Study, arrays: Tensors) -> str:

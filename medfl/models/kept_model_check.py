@@ -44,7 +44,7 @@ class KeptModelCheck:
     federation: str = ""
 
 
-def check_kept_model(model: KeptModel, authority: bytes | None, store: Path | None = None) -> KeptModelCheck:
+def check_kept_model(model: KeptModel, authority: bytes | None, store: Path) -> KeptModelCheck:
     """Check a kept model, its study and its receipt against each other and against what the server signed.
 
     Parameters
@@ -53,7 +53,7 @@ def check_kept_model(model: KeptModel, authority: bytes | None, store: Path | No
         The model.
     authority : bytes, optional
         Certificate of the authority that the site trusts now, PEM; None for a site of no federation.
-    store : Path, optional
+    store : Path
         The site's own folder of the store, where the first model lies of a study that sent it.
     """
     if not model.is_there:
@@ -69,7 +69,7 @@ def check_kept_model(model: KeptModel, authority: bytes | None, store: Path | No
     return _check_proof(model, file, authority, store) if model.proof else KeptModelCheck("unsigned")
 
 
-def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None, store: Path | None) -> KeptModelCheck:
+def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None, store: Path) -> KeptModelCheck:
     try:
         proof = MessageProof.from_json(model.proof or {})
         statement, settings = proof.statement(), proof.settings()
@@ -90,12 +90,12 @@ def _check_proof(model: KeptModel, file: ModelFile, authority: bytes | None, sto
     return KeptModelCheck("signed" if proof.authority == authority else "other-authority", _federation(proof.authority))
 
 
-def _find_other_rest(file: ModelFile, sent: Tensors, store: Path | None) -> Standing | None:
+def _find_other_rest(file: ModelFile, sent: Tensors, store: Path) -> Standing | None:
     """Return why a model is not what the server sent of it, in the network that the study begins with; None when it is."""
     from medfl.clients.start.initial_layers import initial_kept_layers  # imports torch and MONAI, which take seconds
     from medfl.clients.start.kept_start import start_in
 
-    start = start_in(file.study, store or Path()) if file.study.sends_start else None
+    start = start_in(file.study, store) if file.study.sends_start else None
     try:
         kept = initial_kept_layers(file.study, start=start)
     except ExchangeError:

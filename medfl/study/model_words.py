@@ -56,12 +56,14 @@ def describe_part(study: Study) -> list[str]:
     words = {
         "head": "its last layer",
         "norm": "its normalisation layers",
-        "lora": f"low-rank updates of its linear and convolution layers, of rank {training.lora_rank}",
     }
     patterns = tune_patterns(training.tune)
     parts = [words[word] for word in training.tune if word in words]
-    is_fixed = study.network.norm == "batch" and "norm" not in study.local_layers
-    parts += [f"the parameters {join_words(patterns)}" + " but for those of batch normalisation" * is_fixed] if patterns else []
+    is_fixed = study.network.norm in ("batch", "batch-frozen") and "norm" not in study.local_layers
+    if patterns:
+        parts.append(f"the parameters {join_words(patterns)}" + " (but for those of batch normalisation)" * is_fixed)
+    if "lora" in training.tune:  # last, or its rank would read as that of what follows
+        parts.append(f"low-rank updates of its linear and convolution layers, of rank {training.lora_rank}")
     rest = "as in the first model, which comes once, whole" if study.sends_start else "as the study's seed drew it"
     told = [f"a part of the network is trained and travels: {join_words(parts)}; the rest stays {rest}"]
     if "lora" in training.tune and training.lora_average == "both":

@@ -69,5 +69,7 @@ def tune_conflicts(tune: tuple[str, ...], strategy: str, local_layers: tuple[str
             )
     if strategy == "moon" and tune == ("head",):
         yield "'moon' compares what comes before the head, which does not change where the head alone is trained; add 'lora'"
+    if norm == "batch-frozen" and "norm" in tune:
+        yield "'batch-frozen' normalisation is never trained, as the study says of it; leave 'norm' out"
     if norm == "batch" and "norm" in tune and "norm" not in local_layers:
         yield "statistics of 'batch' normalisation cannot be averaged over hospitals; leave 'norm' out, and they are frozen"

@@ -77,14 +77,40 @@ def test_a_study_that_trains_a_part_is_told_what_travels(nodule_study: Path, wei
     assert "one that it gets in a later round first" not in told
 
 
-def test_layers_that_are_drawn_anew_and_never_trained_are_refused(nodule_study: Path, weights: Path) -> None:
+@pytest.mark.parametrize(
+    ("tune", "left", "enough"),
+    [
+        ("norm", 2, "norm,head"),
+        ("*.bias", 1, "*.bias,head"),
+        ("*.weight", 1, "*.weight,head"),
+        ("norm,*.bias", 1, "norm,*.bias,head"),
+        ("lora", 2, "lora,head"),
+    ],
+)
+def test_a_new_head_of_which_anything_is_never_trained_as_a_whole_is_refused(
+    nodule_study: Path, weights: Path, tune: str, left: int, enough: str
+) -> None:
     file = nodule_study / "pyproject.toml"
-    text = file.read_text().replace("batch-size = 8", 'tune = "norm"')
+    text = file.read_text().replace("batch-size = 8", f'tune = "{tune}"')
     file.write_text(text.replace('classes = "clear,nodule"', 'classes = "clear,nodule,other"'))
-    refused = medfl("study", "start", nodule_study, weights.name, "--head", "new").exception
-    assert "1 layer would be drawn anew and never be trained" in str(refused)
-    file.write_text(file.read_text().replace('tune = "norm"', 'tune = "norm,head"'))
+    refused = str(medfl("study", "start", nodule_study, weights.name, "--head", "new").exception)
+    assert f"{left} tensor{'s' * (left > 1)} would be drawn anew and never be trained" in refused
+    assert "lora,head" in refused
+    file.write_text(file.read_text().replace(f'tune = "{tune}"', f'tune = "{enough}"'))
     assert medfl("study", "start", nodule_study, weights.name, "--head", "new").exit_code == 0
+
+
+@pytest.mark.parametrize(("tune", "is_refused"), [("lora", True), ("*.bias", True), ("lora,0.*", False)])
+def test_another_layer_that_the_file_lacks_has_to_be_trained_too(
+    nodule_study: Path, weights: Path, tune: str, is_refused: bool
+) -> None:
+    state = torch.load(weights)["state_dict"]
+    torch.save({name: tensor for name, tensor in state.items() if not name.startswith("module.0.")}, weights)
+    file = nodule_study / "pyproject.toml"
+    file.write_text(file.read_text().replace("batch-size = 8", f'tune = "{tune}"'))
+    done = medfl("study", "start", nodule_study, weights.name, "--missing", "new")
+    assert ("would be drawn anew and never be trained" in str(done.exception)) == is_refused
+    assert (done.exit_code == 0) != is_refused
 
 
 def test_a_dry_run_writes_nothing(nodule_study: Path, weights: Path) -> None:

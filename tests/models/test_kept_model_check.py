@@ -37,6 +37,7 @@ STUDY = make_study()
 HASH = STUDY.approved_hash()
 ARRAYS = {"z.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.count": np.array(3), "m.bias": np.zeros(2, np.float64)}
 CONFIG = {records.SPLIT: "test", records.ARM: "federated", records.ROUND: 4, records.RUN: "run-1", records.MODEL_ROUND: 3}
+NOWHERE = Path("no-store")  # of models that are exchanged whole
 SIGNED, CHANGED = KeptModelCheck("signed", "test"), KeptModelCheck("changed")
 
 
@@ -78,17 +79,17 @@ def put(model: KeptModel, content: bytes) -> KeptModel:
 def test_what_the_server_signed_is_signed(keep: Callable[..., KeptModel], authority: Authority, packed: bool) -> None:
     model = keep(packed=packed)
     (listed,) = list_kept(model.path.parents[2])
-    assert check_kept_model(listed, authority.ca) == SIGNED
+    assert check_kept_model(listed, authority.ca, NOWHERE) == SIGNED
 
 
 def test_it_stays_signed_when_the_key_of_the_run_has_expired(keep: Callable[..., KeptModel], authority: Authority) -> None:
-    assert check_kept_model(keep(days=-1.0), authority.ca) == SIGNED
+    assert check_kept_model(keep(days=-1.0), authority.ca, NOWHERE) == SIGNED
 
 
 def test_an_authority_that_the_site_replaced_is_named(keep: Callable[..., KeptModel], tmp_path: Path) -> None:
     model, other = keep(), Authority.make(tmp_path / "other")
-    assert check_kept_model(model, other.ca) == KeptModelCheck("other-authority", "test")
-    assert check_kept_model(model, None) == KeptModelCheck("other-authority", "test")
+    assert check_kept_model(model, other.ca, NOWHERE) == KeptModelCheck("other-authority", "test")
+    assert check_kept_model(model, None, NOWHERE) == KeptModelCheck("other-authority", "test")
 
 
 def other_study() -> Study:
@@ -113,13 +114,13 @@ OTHERS: dict[str, Callable[[], bytes]] = {
 def test_another_file_is_found_also_with_a_receipt_to_match(
     keep: Callable[..., KeptModel], authority: Authority, what: str
 ) -> None:
-    assert check_kept_model(put(keep(), OTHERS[what]()), authority.ca) == CHANGED
+    assert check_kept_model(put(keep(), OTHERS[what]()), authority.ca, NOWHERE) == CHANGED
 
 
 def test_a_file_that_differs_in_a_byte_is_found(keep: Callable[..., KeptModel], authority: Authority) -> None:
     model = keep()
     model.path.write_bytes(model.path.read_bytes()[:-1] + b"\x01")
-    assert check_kept_model(model, authority.ca) == CHANGED
+    assert check_kept_model(model, authority.ca, NOWHERE) == CHANGED
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_file_that_differs_in_a_byte_is_found(keep: Callable[..., KeptModel], 
 def test_what_the_server_signed_for_something_else_is_not_this_model(
     keep: Callable[..., KeptModel], authority: Authority, signed: dict[str, Any]
 ) -> None:
-    assert check_kept_model(keep(**signed), authority.ca) == CHANGED
+    assert check_kept_model(keep(**signed), authority.ca, NOWHERE) == CHANGED
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_changed_receipt_is_found(
     table[path[-1]] = value
     model.path.with_suffix(".json").write_text(json.dumps(receipt))
     (found,) = list_kept(model.path.parents[2])
-    assert check_kept_model(found, authority.ca) == CHANGED
+    assert check_kept_model(found, authority.ca, NOWHERE) == CHANGED
 
 
 @pytest.mark.parametrize("receipt", [None, "no JSON", "[]", '{"study": "x", "study_hash": "y", "run": "z"}'])
@@ -179,21 +180,21 @@ def test_a_model_without_its_receipt_is_of_unknown_origin(
     file.unlink() if receipt is None else file.write_text(receipt)
     (found,) = list_kept(model.path.parents[2])
     assert (found.study, found.run, found.path) == (STUDY.name, "run-1", model.path)
-    assert check_kept_model(found, authority.ca) == CHANGED
+    assert check_kept_model(found, authority.ca, NOWHERE) == CHANGED
 
 
 def test_a_receipt_alone_tells_of_a_model_that_could_not_be_kept(keep: Callable[..., KeptModel], authority: Authority) -> None:
     model = keep()
     model.path.unlink()
-    assert check_kept_model(model, authority.ca).standing == "not-kept"
+    assert check_kept_model(model, authority.ca, NOWHERE).standing == "not-kept"
 
 
 def test_who_signed_nothing_is_told(tmp_path: Path, authority: Authority) -> None:
     unsigned = write_kept(tmp_path, STUDY, ARRAYS, KeptModel(STUDY.name, HASH, "run-1", "shared"))
     own = write_kept(tmp_path, STUDY, ARRAYS, KeptModel(STUDY.name, HASH, "run-1", "personal"), "hospital-a")
-    assert check_kept_model(unsigned, authority.ca) == KeptModelCheck("unsigned")
-    assert check_kept_model(own, authority.ca) == KeptModelCheck("own")
-    assert check_kept_model(dataclasses.replace(own, sha256="0" * 64), authority.ca) == CHANGED
+    assert check_kept_model(unsigned, authority.ca, NOWHERE) == KeptModelCheck("unsigned")
+    assert check_kept_model(own, authority.ca, NOWHERE) == KeptModelCheck("own")
+    assert check_kept_model(dataclasses.replace(own, sha256="0" * 64), authority.ca, NOWHERE) == CHANGED
 
 
 PART: dict[str, Any] = {"training": {"tune": "lora", "lora-rank": 2}, "network": {"name": "unet", "channels": "4,8"}}

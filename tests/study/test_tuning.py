@@ -10,6 +10,11 @@ from medfl.errors import ConfigError
 from medfl.study.model_words import describe_part
 from medfl.testing.sites import make_study
 
+FROZEN: dict[str, Any] = {
+    "network": {"name": "unet", "channels": "4,8", "norm": "batch-frozen"},
+    "start": {"file": "model.pt", "sha256": "0" * 64, "arrays": "0" * 64},
+}
+
 
 def refusal(**tables: Any) -> str:
     with pytest.raises(ConfigError) as caught:
@@ -53,6 +58,7 @@ def test_a_wrong_part_is_refused(tune: str, said: str) -> None:
             {"training": {"tune": "norm"}, "network": {"name": "unet", "channels": "4,8", "norm": "batch"}},
             "cannot be averaged over hospitals",
         ),
+        ({"training": {"tune": "lora,norm"}, **FROZEN}, "'batch-frozen' normalisation is never trained"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused_in_one_sentence(tables: dict[str, Any], said: str) -> None:
@@ -68,9 +74,11 @@ def test_batch_normalisation_may_be_shared_where_it_is_frozen() -> None:
 def test_the_part_and_the_error_of_averaging_both_factors_are_said() -> None:
     assert describe_part(make_study()) == []
     (told,) = describe_part(make_study(training={"tune": "lora,model.2.*", "lora-rank": 4}))
-    assert "of rank 4 and the parameters model.2.*" in told
-    batch = {"name": "unet", "channels": "4,8", "norm": "batch"}
-    (told,) = describe_part(make_study(training={"tune": "model.2.*"}, network=batch))
-    assert "the parameters model.2.* but for those of batch normalisation" in told
+    assert "the parameters model.2.* and low-rank updates of its linear and convolution layers, of rank 4;" in told
+    (told,) = describe_part(make_study(training={"tune": "lora,head", "lora-rank": 4}))
+    assert "its last layer and low-rank updates of its linear and convolution layers, of rank 4;" in told
+    for tables in (FROZEN, {"network": FROZEN["network"] | {"norm": "batch"}}):
+        (told,) = describe_part(make_study(training={"tune": "model.2.*"}, **tables))
+        assert "the parameters model.2.* (but for those of batch normalisation)" in told
     told, error = describe_part(make_study(training={"tune": "lora", "lora-average": "both"}))
     assert "the product of the means is not the mean of the products" in error

@@ -27,6 +27,7 @@ from medfl.study.network_options import NETWORKS_BY_KIND
 from medfl.testing.sites import make_site, make_study
 from tests.clients.networks.test_layers import SMALL
 
+START = {"file": "model.pt", "sha256": "0" * 64, "arrays": "0" * 64}
 LORA = {"tune": "lora", "lora-rank": 2}
 
 
@@ -197,6 +198,7 @@ def test_a_sites_own_head_is_trained_beside_shared_updates(organs: Any, make_tas
         ({"training": {"tune": "model.0.*"}, "strategy": {"name": "fedper"}}, "which stay at the hospitals"),
         ({"training": {"tune": "*"}}, 'is every parameter of the network.*Write tune = "all"'),
         ({"training": {"tune": "lora,*.*"}}, "is every parameter of the network"),
+        ({"training": {"tune": "*"}, "network": {"norm": "batch-frozen"}, "start": START}, "is every parameter of the network"),
     ],
 )
 def test_patterns_are_held_against_the_network(tables: dict[str, Any], said: str) -> None:
