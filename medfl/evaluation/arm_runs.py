@@ -10,7 +10,7 @@ from typing import Any
 from medfl.evaluation.bootstrap import PatientScores, as_patient_scores
 from medfl.evaluation.patient_results import Patient, read_patient_results, read_results_elsewhere
 from medfl.messages.records import TRAIN_SAMPLES, TRAIN_STEPS
-from medfl.runs.history import Event, read_history
+from medfl.runs.history import Event, read_history, sum_start_bytes
 from medfl.simulation.strategy_specs import LOCAL
 from medfl.simulation.sweep_runner import RunResult
 from medfl.study import Study
@@ -101,6 +101,7 @@ def _work_of(events: Sequence[Event], arm: str) -> tuple[int, int, int]:
     tests = [event for event in events if event["event"] == "test" and event["arm"] == arm]
     exchanged = rounds if arm == "federated" else tests if arm == "ensemble" else []  # a test tells what an ensemble would send
     sent = sum(event.get("bytes-up", 0) + event.get("bytes-down", 0) for event in exchanged)
+    sent += sum_start_bytes(events) if arm == "federated" else 0
     steps, samples, before = _sum_of(rounds, TRAIN_STEPS), _sum_of(rounds, TRAIN_SAMPLES), (0, 0, 0)
     if arm in ARM_NEEDS:
         before = _work_of(events, ARM_NEEDS[arm])

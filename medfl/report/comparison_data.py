@@ -157,7 +157,11 @@ class ComparisonData:
 
     def histories(self, arm: ArmRecord) -> list[ArmHistory]:
         """Return what the runs of an arm did round by round, one for each seed."""
-        return [run.data.arms[arm.arm] for run in self.runs if run.title(arm.arm) == arm.title and arm.arm in run.data.arms]
+        return [run.arms[arm.arm] for run in self.runs_of(arm)]
+
+    def runs_of(self, arm: ArmRecord) -> list[ReportData]:
+        """Return the runs of an arm, one for each seed."""
+        return [run.data for run in self.runs if run.title(arm.arm) == arm.title and arm.arm in run.data.arms]
 
     def style(self, title: str) -> int:
         """Return the style of the lines of an arm: its own colour and, for grey print, its own dashes."""

@@ -15,7 +15,9 @@ from medfl.report.comparison_data import ArmRecord, ComparisonData, DifferenceRe
 from medfl.report.comparison_patients import patient_values
 from medfl.report.comparison_words import format_ci, format_p
 from medfl.report.formatting import format_difference, format_score
+from medfl.report.report_data import ReportData
 from medfl.report.tables import Cell, Row, Table
+from medfl.study.arms import ARM_NEEDS
 from medfl.system.text import NOT_AVAILABLE, format_bytes, format_duration, plural
 
 MOST_HOSPITALS = 12  # that are shown one by one; of more, the worst ten and quantiles
@@ -184,16 +186,23 @@ def work_table(data: ComparisonData) -> Table:
     rows = []
     for arm in data.arms:
         rounds = [history.rounds for history in data.histories(arm)]
-        seconds, up, down = (
-            _mean([math.fsum(getattr(done, name) for done in each) for each in rounds])
-            for name in ("seconds", "bytes_up", "bytes_down")
-        )
+        seconds = _mean([math.fsum(done.seconds for done in each) for each in rounds])
+        exchanged = [_sent_bytes(run, arm.arm) for run in data.runs_of(arm)]
+        up, down = (_mean([sizes[way] for sizes in exchanged]) for way in (0, 1))
         sent = [format_bytes(size) if arm.bytes and math.isfinite(size) else "–" for size in (up, down)]
         count = _mean([len(each) for each in rounds])
         texts = (_whole(count), _whole(arm.steps), _whole(arm.samples), *sent, format_duration(seconds) if seconds else "–")
         rows.append(Row(arm.title, tuple(map(Cell, texts))))
     columns = ("Arm", "Rounds", "Optimiser steps", "Images seen", "From hospitals", "To hospitals", "Time of rounds")
     return Table(columns, tuple(rows))
+
+
+def _sent_bytes(run: ReportData, arm: str) -> tuple[float, float]:
+    """Return the bytes from and to hospitals until an arm had its models; one that begins with the federated sends no more."""
+    is_federated = "federated" in (arm, ARM_NEEDS.get(arm))
+    rounds = run.arms["federated" if is_federated else arm].rounds
+    up, down = (math.fsum(getattr(done, name) for done in rounds) for name in ("bytes_up", "bytes_down"))
+    return up, down + run.start_bytes * is_federated
 
 
 def run_table(data: ComparisonData) -> Table:

@@ -18,7 +18,7 @@ from medfl.simulation.sweep_runner import RunResult, Sweep
 from medfl.study import Study
 
 Interval = tuple[float, float]
-_COSTS = ("steps", "rounds", "seconds", "bytes_up", "bytes_down")
+_COSTS = ("steps", "rounds", "seconds", "bytes_up", "bytes_down", "start_bytes")
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class LeaderboardRow:
         Hospitals that have it, of all seeds.
     personal, shared_on_own : float
         Score of the hospitals' personal models, each on its hospital's own test patients, and of the shared model on the same.
-    steps, rounds, seconds, bytes_up, bytes_down : float
-        Cost of one run: local steps of all hospitals, rounds, time of the rounds, and bytes that were exchanged.
+    steps, rounds, seconds, bytes_up, bytes_down, start_bytes : float
+        Cost of one run: local steps of all hospitals, rounds, time of the rounds, bytes that were exchanged, and of these those
+        of a first model that was sent before the rounds.
     """
 
     title: str
@@ -73,6 +74,13 @@ class LeaderboardRow:
     seconds: float
     bytes_up: float
     bytes_down: float
+    start_bytes: float
+
+    @property
+    def round_bytes(self) -> tuple[float, float]:
+        """Bytes up and down in one round, without a first model; nan without a round."""
+        down = self.bytes_down - self.start_bytes
+        return (self.bytes_up / self.rounds, down / self.rounds) if self.rounds else (math.nan, math.nan)
 
     @property
     def completed_runs(self) -> tuple[LeaderboardRun, ...]:
@@ -235,8 +243,8 @@ def _row_as_json(row: LeaderboardRow) -> dict[str, Any]:
         "seconds": row.seconds,
         "bytes-up": row.bytes_up,
         "bytes-down": row.bytes_down,
-        "bytes-up-per-round": row.bytes_up / row.rounds if row.rounds else math.nan,
-        "bytes-down-per-round": row.bytes_down / row.rounds if row.rounds else math.nan,
+        "bytes-up-per-round": row.round_bytes[0],
+        "bytes-down-per-round": row.round_bytes[1],
         "seeds-done": len(row.completed_runs),
         "runs": [_run_as_json(run) for run in row.runs],
     }

@@ -92,7 +92,7 @@ def cost_table(leaderboard: Leaderboard) -> Table:
 
 def cost_cells(row: LeaderboardRow) -> tuple[Cell, ...]:
     """Return the local steps, the rounds, the bytes and the time of one run, as cells."""
-    sizes = (row.bytes_up / row.rounds, row.bytes_down / row.rounds, row.bytes_up, row.bytes_down) if row.rounds else ()
+    sizes = (*row.round_bytes, row.bytes_up, row.bytes_down) if row.rounds else ()
     texts = [
         f"{row.steps:,.0f}".replace(",", " "),
         f"{row.rounds:g}",

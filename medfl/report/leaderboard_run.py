@@ -49,7 +49,9 @@ class LeaderboardRun:
     rounds, steps : int
         Rounds that were done, and local steps of all hospitals together.
     seconds, bytes_up, bytes_down : float
-        Time and bytes of all rounds.
+        Time and bytes of all rounds, those down with `start_bytes`.
+    start_bytes : float
+        Bytes of a first model that was sent whole, as hospitals joined.
     test : PatientScores or None
         Test scores of the shared model by patient; None if a policy hides any of them.
     """
@@ -69,6 +71,7 @@ class LeaderboardRun:
     seconds: float = math.nan
     bytes_up: float = math.nan
     bytes_down: float = math.nan
+    start_bytes: float = math.nan
     test: PatientScores | None = field(default=None, repr=False, compare=False)
 
 
@@ -119,7 +122,8 @@ def _read_completed(seed: int, run: Path, path: str, *, alone: bool) -> Leaderbo
         + study.personal.fine_tune_steps * len(data.personal_tests),
         seconds=math.fsum(done.seconds for done in rounds),
         bytes_up=0.0 if alone else math.fsum(done.bytes_up for done in rounds),  # a real hospital would keep its model
-        bytes_down=0.0 if alone else math.fsum(done.bytes_down for done in rounds),
+        bytes_down=0.0 if alone else math.fsum((data.start_bytes, *(done.bytes_down for done in rounds))),
+        start_bytes=0.0 if alone else data.start_bytes,
         test=test,
     )
 

@@ -16,7 +16,7 @@ from medfl.metrics.keys import hides_score
 from medfl.report.rejected_replies import RejectedReply, read_rejected
 from medfl.report.round_contributions import RoundContribution, read_round_contributions, to_float
 from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
-from medfl.runs.history import Event
+from medfl.runs.history import Event, sum_start_bytes
 from medfl.runs.run_folder import Run, read_metadata, run_status
 from medfl.study import Simulation, Study
 
@@ -90,7 +90,7 @@ class ReportData:
     machine: Mapping[str, Any]
     sites: tuple[str, ...]
     joined: Mapping[str, JoinedSite]
-    start_bytes: float  # of the first model, sent whole to each hospital that joined; each time where it joined again
+    start_bytes: int  # of a first model that was sent whole, as hospitals joined
     arms: Mapping[str, ArmHistory]
     site_tests: tuple[SiteTest, ...]
     overall_test: SiteTest | None
@@ -136,7 +136,7 @@ def read_report_data(path: Path) -> ReportData:
         machine=start.get("machine") or {},
         sites=tuple(sorted({*joined, *_site_names(events)})),
         joined=joined,
-        start_bytes=sum(to_float(e["bytes-down"]) for e in events if e["event"] == "joined" and "bytes-down" in e),
+        start_bytes=sum_start_bytes(events),
         arms={name: _read_arm(study, name, events) for name in _arm_names(events)},
         site_tests=tested,
         overall_test=read_overall_test(study, test, tested),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,11 @@ class HistoryTail:
 def is_complete_round(event: Event) -> bool:
     """Return whether a round counted: then its event holds "bytes-up", and its model is on the disk."""
     return "bytes-up" in event
+
+
+def sum_start_bytes(events: Iterable[Event]) -> int:
+    """Return the bytes of a first model that was sent whole to each hospital that joined; each time where it joined again."""
+    return sum(int(event.get("bytes-down") or 0) for event in events if event["event"] == "joined")
 
 
 def start_indices(events: Sequence[Event]) -> list[int]:

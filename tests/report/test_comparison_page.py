@@ -16,8 +16,9 @@ from medfl.errors import RunError
 from medfl.report.checklists import AUTHORS, FILLED, fill_checklists
 from medfl.report.comparison_data import read_comparison
 from medfl.report.comparison_page import render_comparison, write_comparison_page
-from medfl.report.comparison_tables import case_tables, hospital_forest, model_matrix, quantile_table
+from medfl.report.comparison_tables import case_tables, hospital_forest, model_matrix, quantile_table, work_table
 from medfl.report.comparison_words import answer_sentences, comparison_headlines
+from medfl.runs import Run
 from tests.report.comparisons import make_comparison, set_difference
 
 FEW = {"a": (8, 2, 4), "b": (9, 2, 5)}
@@ -135,6 +136,22 @@ def test_what_is_written_of_others_is_escaped(few: Path) -> None:
     page = render_comparison(read_comparison(few))
     assert "<script" not in page
     assert "1 run failed" in page
+
+
+def test_the_bytes_of_arms_that_begin_with_the_federated_model_hold_a_first_model_that_was_sent(few: Path) -> None:
+    record = json.loads((few / "comparison.json").read_text())
+    (federated,) = (arm for arm in record["arms"] if arm["arm"] == "federated")
+    record["arms"].append(federated | {"arm": "fine-tuned", "title": "fine-tuned fedavg"})
+    (few / "comparison.json").write_text(json.dumps(record))
+    for run in record["runs"]:
+        history = Run.open(few / run["path"]).history
+        for site in FEW:
+            history.append({"event": "joined", "site": site, "train": 8, "bytes-down": 20_000_000})
+        if run["strategy"]:
+            history.append({"event": "round", "arm": "fine-tuned", "round": 1, "sites": {}, "bytes-up": 9, "bytes-down": 9})
+    sent = {row.head: [cell.text for cell in row.cells[3:5]] for row in work_table(read_comparison(few)).rows}
+    assert sent["federated fedavg"] == sent["fine-tuned fedavg"] == ["231.0 MB", "271.0 MB"]
+    assert sent["local"] == ["–", "–"]
 
 
 def test_each_hospital_has_the_score_and_the_interval_of_each_arm(few: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from medfl.messages.records import Metrics
 from medfl.metrics import CaseScore, as_personal, classification_metrics, derive, merge, segmentation_metrics
 from medfl.report.leaderboard import Leaderboard, LeaderboardRow, build_leaderboard
-from medfl.report.leaderboard_page import render_leaderboard, verdict_sentences, write_leaderboard
+from medfl.report.leaderboard_page import cost_table, render_leaderboard, verdict_sentences, write_leaderboard
 from medfl.report.leaderboard_run import read_leaderboard_run
 from medfl.report.report_data import read_report_data
 from medfl.runs import Run
@@ -223,6 +223,18 @@ def test_hospitals_alone_are_scored_on_all_patients_and_at_home(made: Maker) -> 
     assert alone.personal == pytest.approx(0.906)
     assert (alone.bytes_up, alone.bytes_down) == (0, 0)
     assert alone.interval is None
+
+
+def test_a_first_model_that_was_sent_whole_counts_in_all_and_in_no_round(made: Maker) -> None:
+    for text in ("fedavg", LOCAL):
+        made.done(text, EVEN)
+        for site in EVEN:
+            Run.open(made.results[-1].run).history.append({"event": "joined", "site": site, "train": 1, "bytes-down": 5000})
+    row, alone = (row_of(made.board(), title) for title in ("fedavg", LOCAL))
+    assert (row.bytes_up, row.bytes_down, row.round_bytes) == (2400, 13_200, (600, 800))
+    (cells,) = (each.cells for each in cost_table(made.board()).rows if each.head == "fedavg")
+    assert [cell.text for cell in cells[2:6]] == ["600 B", "800 B", "2.4 kB", "13.2 kB"]
+    assert (alone.bytes_up, alone.bytes_down) == (0, 0)
 
 
 def test_personal_models_stand_beside_the_shared_one(made: Maker) -> None:
