@@ -88,4 +88,7 @@ def parse_seeds(text: str) -> list[int]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if invalid := [word for word in words if not word.isdecimal()]:
         raise typer.BadParameter(f"{', '.join(invalid)}: seeds are whole numbers with commas between", param_hint="--seeds")
-    return [int(word) for word in words]
+    seeds = [int(word) for word in words]
+    if len(set(seeds)) < len(seeds):
+        raise typer.BadParameter(f"{text}: each seed once; the same seed gives the same run", param_hint="--seeds")
+    return seeds

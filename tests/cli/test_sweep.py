@@ -66,6 +66,7 @@ def test_mistakes_are_reported_before_anything_runs(words: Sweeper, tmp_path: Pa
     done = CliRunner().invoke(app, words("fedavg", "--seeds", "1,two"))
     assert done.exit_code == 2
     assert "two: seeds are whole numbers" in done.output
+    assert "each seed once" in CliRunner().invoke(app, words("fedavg", "--seeds", "1,01")).output
     assert not (tmp_path / "sweeps").exists()
 
 

@@ -89,6 +89,8 @@ def find_column(
     fix = [describe_columns(columns, name, what, rows=rows)]
     if what == "patient":
         fix.append(f'Name the column with the patient, or set patient = "" in [{section}] if every image is another patient.')
+    elif what == "where":
+        fix.append("Correct the name of the column in 'where'.")
     elif what:
         meant = find_meant(columns, name, what, rows)
         fix.append(f'Set {what} = "{meant[0] if meant else "..."}" in [{section}].')
