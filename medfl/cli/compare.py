@@ -42,6 +42,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare training together with training alone, in one place, and other ways, on the same patients."""
+    from medfl.api.study_foretelling import require_trainable
     from medfl.cli.sweep_outcome import print_plan
     from medfl.cli.varied_comparison import parse_varied, print_varied_plan, run_varied
     from medfl.errors import ConfigError, Problem
@@ -64,12 +65,15 @@ def compare(
     if varied:
         top = resume.resolve() if resume else out.resolve() / study.name / new_run_name()
         plans = plan_varied_sweep(folder, data or [], top, names, parse_seeds(seeds), overrides, chosen, varied)
+        for sweep in plans.sweeps:
+            require_trainable(sweep.study)
         if dry_run:
             print_varied_plan(plans, as_json=as_json)
         else:
             run_varied(plans, workers, as_json=as_json)
         return
     plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume, chosen)
+    require_trainable(plan.study)
     if dry_run:
         _read_groups(plan)
         print_plan(plan, workers, as_json=as_json)

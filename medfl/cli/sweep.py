@@ -39,6 +39,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run several strategies with equal seeds and a matched budget of local steps, and write a leaderboard."""
+    from medfl.api.study_foretelling import require_trainable
     from medfl.cli.sweep_outcome import print_plan
     from medfl.simulation.sweep_runner import plan_sweep
 
@@ -50,6 +51,7 @@ def sweep(
     names = [word.strip() for word in strategies.split(",") if word.strip()]
     with show_progress(_COMPARING, quiet=as_json or resume is None):
         plan = plan_sweep(folder, data or [], out, names, parse_seeds(seeds), overrides, resume)
+    require_trainable(plan.study)
     if dry_run:
         print_plan(plan, workers, as_json=as_json)
         return

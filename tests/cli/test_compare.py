@@ -150,6 +150,18 @@ def test_what_is_compared_anyway_is_no_strategy(nodule_study: Path, nodule_hospi
 
 
 @pytest.mark.parametrize(
+    "words", [("compare",), ("compare", "--vary", "rounds=1,2"), ("sweep", "--strategies", "fedavg,fedprox")], ids=" ".join
+)
+def test_a_network_too_deep_for_the_images_is_refused_before_any_run(
+    words: tuple[str, ...], nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    small = ["--set", "preprocessing.size=4,4", "--set", "network.channels=4,8,16,32", "--out", str(tmp_path / "out")]
+    command = [words[0], str(nodule_study), *words[1:], "--data", str(nodule_hospitals), *small, "--dry-run"]
+    assert "the deepest level of the network is a single voxel" in str(CliRunner().invoke(app, command).exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("arms", "reason"),
     [
         ("federated,alone", "there is no such arm"),
