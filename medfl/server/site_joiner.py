@@ -22,7 +22,7 @@ from medfl.study import Study, StudyApp
 _BEYOND = "[TOO-MANY-SITES] The run has as many sites as each of them approved."
 # At a hospital, a question that it looked at its data for counts: it may do so a few times a day (`medfl.privacy.ledger`)
 COUNTED_CODES = frozenset({"NOT-ANSWERED", "SITE-TOO-SMALL", "SITE-EXCLUDED", "POLICY-PATIENTS", "JOIN-LIMIT"})
-_MIN_REST, _MAX_REST = 60.0, 7200.0  # seconds until such a hospital is asked again: twice as long each time
+_MIN_REST, _MAX_REST = 60.0, 7200.0  # seconds until such a hospital is asked again: twice as long each time; others: the first
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 1.0  # seconds between two polls for answers
 
 
@@ -58,7 +58,7 @@ class SiteJoiner:
         self._pending: dict[int, str] = {}  # identifier of the message to each node that has not answered yet
         self._labels: dict[int, str] = {}
         self._reasons: dict[int, str] = {}  # the last one that was recorded of each node
-        self._rests: dict[int, tuple[float, float]] = {}  # of nodes that declined for what they hold: until when, how long
+        self._rests: dict[int, tuple[float, float]] = {}  # of nodes that could not join: until when, how long after such a code
 
     def query(self, nodes: Iterable[int]) -> None:
         """Ask nodes who they are, except those whose answer is still awaited."""
@@ -90,7 +90,8 @@ class SiteJoiner:
     def admit(self, sites: dict[int, str]) -> None:
         """Add the sites that came since the last call, without waiting.
 
-        Those that were refused are asked again: at once, or after a while where a hospital has to look at its data for it.
+        Those that were refused are asked again: at once, or after a while where the whole first model goes with the question,
+        or where a hospital has to look at its data for it.
         """
         now = time.monotonic()
         resting = {node for node, (until, _) in self._rests.items() if until > now}
@@ -104,8 +105,7 @@ class SiteJoiner:
     def _handle_reply(self, node: int, reply: Message, sites: dict[int, str]) -> None:
         if reply.has_error():
             reason = describe_error(reply.error)
-            if self._start or code_in(reason) in COUNTED_CODES:  # a whole model is not sent every round for nothing
-                self._let_rest(node)
+            self._let_rest(node, code_in(reason))
             self._record_failure(node, reason, self._simulated_name(reply.error))
             return
         try:
@@ -114,8 +114,7 @@ class SiteJoiner:
             self._check_name(node, name)
             others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
         except ExchangeError as refusal:
-            if self._start:
-                self._let_rest(node)
+            self._let_rest(node, refusal.code)
             self._record_failure(node, describe_refusal(refusal))
             return
         self._run.history.append(event)
@@ -124,11 +123,14 @@ class SiteJoiner:
         sites.clear()
         sites.update(ordered)
 
-    def _let_rest(self, node: int) -> None:
-        """Leave a hospital alone for a while that cannot join."""
-        if self._has_enrolled:
-            rest = min(2 * self._rests.get(node, (0.0, _MIN_REST / 2))[1], _MAX_REST)
+    def _let_rest(self, node: int, code: str) -> None:
+        """Leave a hospital alone for a while that looked at its data, and any to which a whole model went for nothing."""
+        last = self._rests.get(node, (0.0, _MIN_REST / 2))[1]
+        if self._has_enrolled and code in COUNTED_CODES:
+            rest = min(2 * last, _MAX_REST)
             self._rests[node] = time.monotonic() + rest, rest
+        elif self._start:
+            self._rests[node] = time.monotonic() + _MIN_REST, last
 
     def _is_beyond(self, node: int, sites: Mapping[int, str]) -> bool:
         """Say whether a site would be one more than each site approved; it is not asked then, as a question counts there."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message
 
+from medfl.errors import safe_sentence
 from medfl.flower import compat
 from medfl.flower.compat import NodeInfo
 from medfl.grids.grid_wrapper import WaitingGrid
@@ -29,7 +30,7 @@ class Nodes(WaitingGrid):
     """Nodes that answer with their names, but those in `refusing`."""
 
     def __init__(self) -> None:
-        self.nodes, self.refusing = [2, 3], set[int]()
+        self.nodes, self.refusing, self.code = [2, 3], set[int](), "START-OTHER"
         self.asked: list[Message] = []
         compat.identify_process(1, compat.SERVER_NODE_ID)
 
@@ -64,9 +65,8 @@ class Nodes(WaitingGrid):
     def _answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
         if node in self.refusing:
-            return Message(
-                Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "[START-OTHER] It is another."), reply_to=message
-            )
+            reason = safe_sentence(self.code)
+            return Message(Error(compat.ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
         numbers: dict[str, Any] = {f"join.{s}-{w}": 2 for s in ("train", "validation", "test") for w in ("patients", "cases")}
         values = {"excluded": "", "warnings": "", "patient-ids": "yes", records.MODEL_HASH: LAYOUT}
         return Message(records.build_reply_content(NAMES[node], numbers, site_info=values), reply_to=message)
@@ -74,8 +74,8 @@ class Nodes(WaitingGrid):
 
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., tuple[SiteJoiner, Nodes, Run]]:
-    def make(start: Any) -> tuple[SiteJoiner, Nodes, Run]:
-        run = Run.create(tmp_path, app_from_run_config(dict(CONFIG)))
+    def make(start: Any, config: dict[str, Any] = CONFIG) -> tuple[SiteJoiner, Nodes, Run]:
+        run = Run.create(tmp_path, app_from_run_config(dict(config)))
         nodes = Nodes()
         return SiteJoiner(nodes, run, LAYOUT, start), nodes, run
 
@@ -98,18 +98,42 @@ def test_the_first_model_goes_to_each_site_once_also_to_one_that_comes_later(joi
     assert told == [FIRST.count_bytes()] * 3
 
 
-@pytest.mark.parametrize(("start", "times"), [(FIRST, 2), (None, 4)], ids=["first model", "none"])
-def test_a_site_that_cannot_join_is_not_sent_the_model_again_at_once(
-    join: Any, monkeypatch: pytest.MonkeyPatch, start: Any, times: int
+@pytest.mark.parametrize(
+    ("start", "code", "enrolled", "times"),
+    [
+        (FIRST, "START-OTHER", True, [0, 61, 122, 183]),
+        (FIRST, "SITE-TOO-SMALL", True, [0, 61, 183]),
+        (FIRST, "START-OTHER", False, [0, 61, 122, 183]),
+        (FIRST, "SITE-TOO-SMALL", False, [0, 61, 122, 183]),
+        (None, "SITE-TOO-SMALL", True, [0, 61, 183]),
+        (None, "START-OTHER", True, [0, 30, 61, 122, 183]),
+        (None, "SITE-TOO-SMALL", False, [0, 30, 61, 122, 183]),
+    ],
+)
+def test_a_site_that_cannot_join_rests_where_a_model_goes_with_the_question_or_it_looks_at_its_data(
+    join: Any, monkeypatch: pytest.MonkeyPatch, start: Any, code: str, enrolled: bool, times: list[int]
 ) -> None:
-    joiner, nodes, _ = join(start)
-    nodes.refusing = {3}
-    clock = [0.0]
+    kept = {key: value for key, value in CONFIG.items() if enrolled or key != "server.enrolled"}
+    joiner, nodes, _ = join(start, kept)
+    nodes.refusing, nodes.code = {3}, code
+    clock, asked = [0.0], []
     monkeypatch.setattr(site_joiner, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
-    for seconds in (0.0, 1.0, 2.0, 100.0):
-        clock.append(seconds)
+    for seconds in (0, 30, 61, 122, 183):
+        clock.append(float(seconds))
+        before = len(nodes.asked)
         joiner.admit({})
-    assert sum(message.metadata.dst_node_id == 3 for message in nodes.asked) == times
+        asked += [seconds for message in nodes.asked[before:] if message.metadata.dst_node_id == 3]
+    assert asked == times
+
+
+def test_a_site_whose_answer_does_not_fit_is_not_sent_the_model_again_at_once(
+    join: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joiner, nodes, _ = join(FIRST)
+    monkeypatch.setitem(NAMES, 3, "no name!")
+    joiner.admit({})
+    joiner.admit({})
+    assert sum(message.metadata.dst_node_id == 3 for message in nodes.asked) == 1
 
 
 def test_where_no_model_comes_first_the_question_holds_none(join: Any) -> None:
