@@ -162,6 +162,18 @@ def test_a_first_model_that_is_lost_or_changed_here_comes_again_with_the_questio
     assert hospital.ask(TRAIN).has_content()
 
 
+@pytest.mark.parametrize(("kind", "server_round"), [(TRAIN, 2), (MessageType.EVALUATE, 1)])
+def test_that_a_first_model_is_lost_is_told_in_any_round_before_the_question_counts(
+    hospital: Hospital, new_process: Callable[[], None], kind: str, server_round: int
+) -> None:
+    hospital.ask(records.JOIN)
+    shutil.rmtree(hospital.kept.folder)
+    new_process()
+    counted = len(list_outgoing(hospital.site_file.parent / "budget"))
+    assert "START-MISSING" in hospital.reason(kind, server_round=server_round, exchange="x2")
+    assert len(list_outgoing(hospital.site_file.parent / "budget")) == counted
+
+
 @pytest.mark.parametrize(("tune", "strategy"), [("head", "fedavg"), ("lora,head", "fedper")])
 def test_server_and_site_begin_with_the_same_bits(begin: Begin, nodule_hospitals: Path, tune: str, strategy: str) -> None:
     hospital = Hospital(nodule_hospitals, begin(f'tune = "{tune}"', strategy))

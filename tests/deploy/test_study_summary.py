@@ -78,6 +78,16 @@ def sum_of(folder: Path, changes: dict[str, Any], policy: Policy | None = None, 
     return "\n".join(f"{subject}: {what}" for subject, what in describe(study, policy, disclosed))
 
 
+def test_that_the_whole_first_model_comes_once_is_stated_with_its_bytes(nodule_study: Path) -> None:
+    study = read_study(nodule_study)
+    information = bound_information(study, Policy(), FEW, update_bytes=dict.fromkeys(study.arms, 1000), runs=3)
+    whole, none = (
+        "\n".join(map(": ".join, describe(study, Policy(), DisclosureSum(information, FEW, "", n)))) for n in (5_000_000, 0)
+    )
+    assert "comes: once, as your site is asked to join, the whole first model, 5.0 MB; each round the part" in whole
+    assert "whole first model" not in none
+
+
 @pytest.mark.parametrize(
     ("change", "statement"),
     [

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from medfl.cli.app import app
 from medfl.metrics import derive
+from medfl.report.provenance_tables import rounds_table
 from medfl.report.render import report_content
 from medfl.report.report_data import read_report_data
 from medfl.report.report_numbers import CSV_COLUMNS, report_as_csv, report_as_json, report_entries
@@ -44,6 +45,19 @@ def test_every_cell_and_every_point_of_the_page_is_there(make: Make, whole_run: 
     assert len(cells) > 50
     assert values
     assert cells | bars | values | points <= shown
+
+
+def test_a_first_model_that_was_sent_whole_has_a_row_and_is_in_the_sum_of_bytes(make: Make) -> None:
+    maker = make("segmentation", "background,tumour")
+    maker.train("federated", 2)
+    for site in ("north-general", "st-anna", "st-anna"):
+        maker.append({"event": "joined", "site": site, "train": 1, "bytes-down": 20_000_000})
+    table = rounds_table(read_report_data(maker.end()))
+    assert table is not None
+    down = table.columns.index("Sent to hospitals") - 1
+    shown = {row.head: row.cells[down].number for row in table.rows}
+    assert shown["first model, as hospitals joined"] == 60_000_000
+    assert shown["In all"] == 2 * 77_000_000 + 60_000_000
 
 
 @pytest.mark.parametrize(("kind", "classes"), KINDS)
