@@ -48,7 +48,7 @@ def test_large_images_go_one_by_one(make_study) -> None:
 def test_whole_image_is_seen_once_when_the_study_has_no_patch(make_study) -> None:
     net, study = Threshold(), make_study()
     images = read_images(study, [case((7, 9))])
-    logits = crop_padding(predict(study, net, images, CPU, 0.5), (7, 9))
+    logits = crop_padding(predict(study, net, CPU, images, 0.5), (7, 9))
     assert net.seen == [(1, 1, 8, 10)]
     assert np.array_equal(logits[0, 1].numpy(), case((7, 9)).image[0])
 
@@ -56,6 +56,6 @@ def test_whole_image_is_seen_once_when_the_study_has_no_patch(make_study) -> Non
 def test_windows_put_together_give_the_whole_image(make_study) -> None:
     net, study = Threshold(), make_study(dimension=3, training={"patch": "4,4,4"})
     images = read_images(study, [case((9, 3, 6))])
-    logits = crop_padding(predict(study, net, images, CPU, 0.5)[0], (9, 3, 6))
+    logits = crop_padding(predict(study, net, CPU, images, 0.5)[0], (9, 3, 6))
     assert {shape[1:] for shape in net.seen} == {(1, 4, 4, 4)}
     assert np.allclose(logits[1].numpy(), case((9, 3, 6)).image[0], atol=1e-5)
