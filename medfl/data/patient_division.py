@@ -23,7 +23,7 @@ from medfl.site import Site
 from medfl.study import Simulation, Study
 
 UNKNOWN = -1  # class of a patient without a label that is one of the study's
-MIN_DRAWN = 3  # patients of each hospital where sizes are drawn: one to train, one to validate and one to test with
+MIN_DRAWN = 3  # patients with a label of each hospital where sizes are drawn: fewer cannot train, validate and test
 _MAX_DRAWS = 1000  # until every hospital has as many
 
 Division = dict[str, int]  # number of the hospital by patient
@@ -69,7 +69,9 @@ def divide_patients(classes: Mapping[str, int], simulation: Simulation, seed: in
 
     Label skew draws the proportions in which each class falls on the hospitals from a Dirichlet distribution (Yurochkin et al.,
     Bayesian Nonparametric Federated Learning of Neural Networks, ICML 2019), quantity skew their sizes (Li et al., Federated
-    Learning on Non-IID Data Silos, ICDE 2022). They are drawn again until each hospital has `MIN_DRAWN` patients.
+    Learning on Non-IID Data Silos, ICDE 2022). They are drawn again until each hospital has `MIN_DRAWN` patients
+    with a label. That is the least that three splits need, and no promise of them: patients are split within each class, so
+    three of two classes may all train.
 
     Parameters
     ----------

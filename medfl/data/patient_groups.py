@@ -6,6 +6,7 @@ and columns that it does not name, stay inside.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -21,6 +22,11 @@ MIXED, NOT_KNOWN = "several", "not known"
 _KEY = "simulation.subgroups"
 _AGE = "age"
 _AGE_BANDS = ((18, "under 18"), (40, "18 to 39"), (65, "40 to 64"))
+_MAX_AGE = 130  # years; what is beyond stands for an unknown age, such as 999
+_AGE_STRING = re.compile(
+    r"(\d{1,3})([DWMY])", re.IGNORECASE
+)  # DICOM PS3.5, 6.2, value representation AS, also without its zeros
+_UNITS_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
 
 Groups = dict[str, dict[tuple[str, str], str]]  # value by site and pseudonym, by column
 
@@ -33,7 +39,8 @@ def read_patient_groups(sites: Sequence[Site], columns: Sequence[str]) -> Groups
     sites : sequence of Site
         Simulated hospitals whose data is listed in a CSV index.
     columns : sequence of str
-        Columns of it. Numbers in one that is called ``age`` become bands: under 18, 18 to 39, 40 to 64, 65 and over.
+        Columns of it. In one that is called ``age``, numbers of years and DICOM's ages (``045Y``, ``018M``) become bands: under
+        18, 18 to 39, 40 to 64, 65 and over; a number that is no age of a person is no value.
 
     Returns
     -------
@@ -67,18 +74,28 @@ def _read_site(site: Site, groups: Groups) -> None:
     for column, values in groups.items():
         told: dict[str, set[str]] = defaultdict(set)
         for person, cell in zip(persons, get_column(table, column), strict=True):
-            told[person] |= {_group_of(column, cell)} if cell.strip() else set()
+            told[person] |= {value} if (value := _group_of(column, cell)) else set()
         for person, of_one in told.items():
             value = MIXED if len(of_one) > 1 else next(iter(of_one), NOT_KNOWN)
             values[site.name, patient_pseudonym(secret, site.name, person)] = value
 
 
 def _group_of(column: str, cell: str) -> str:
-    """Return the value of a cell, of an age its band."""
+    """Return the value of a cell, of an age its band; nothing where there is none."""
+    text = cell.strip()
     if column.casefold() != _AGE:
-        return cell.strip()
+        return text
     try:
-        age = float(cell.strip().replace(",", "."))
+        age = _parse_age(text)
     except ValueError:
-        return cell.strip()
+        return text
+    if not 0 <= age <= _MAX_AGE:  # nor is NaN
+        return ""
     return next((band for limit, band in _AGE_BANDS if age < limit), "65 and over")
+
+
+def _parse_age(text: str) -> float:
+    """Return an age in years."""
+    if match := _AGE_STRING.fullmatch(text):
+        return int(match[1]) / _UNITS_A_YEAR[match[2].upper()]
+    return float(text.replace(",", "."))

@@ -14,6 +14,7 @@ from medfl.simulation.embedded_engine import default_workers
 from medfl.simulation.sweep_runner import PlannedRun, Sweep
 from medfl.site import Site
 from medfl.study import Study
+from medfl.study.algorithms import ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,18 @@ def _measure(waiting: Sequence[PlannedRun], workers: int) -> RunTime:
         return RunTime(None)
     counts = [count for site in sites if (count := _count_training_cases(site, study))]
     steps, parallel = count_steps(study, *counts), workers or default_workers(len(sites), study.training.threads)
-    arms = [(arm, each.simulation.study.rounds_of(arm)) for each in waiting for arm in each.simulation.study.arms]
+    counted = [(arm, _count_steps(each, arm, steps)) for each in waiting for arm in each.simulation.study.arms]
     at_once = min(parallel, len(sites))
-    in_turn = sum(steps * rounds / (1 if arm == "pooled" else at_once) for arm, rounds in arms)  # one place is one process
-    return RunTime(seconds * in_turn, "step", steps * sum(rounds for _, rounds in arms))
+    in_turn = sum(count / (1 if arm == "pooled" else at_once) for arm, count in counted)  # one place is one process
+    return RunTime(seconds * in_turn, "step", round(sum(count for _, count in counted)))
+
+
+def _count_steps(planned: PlannedRun, arm: str, steps: int) -> float:
+    """Return the optimizer steps of an arm, of which FedAvg takes `steps` in a round at all sites together."""
+    study = planned.simulation.study
+    algorithm = ALGORITHMS.get(study.strategy.name) if arm == "federated" else None
+    factor = algorithm.factor(len(planned.simulation.sites)) if algorithm else 1.0
+    return steps * factor * study.rounds_of(arm)
 
 
 def _count_training_cases(site: Site, study: Study) -> int:

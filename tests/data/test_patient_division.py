@@ -96,7 +96,7 @@ def test_hospitals_are_the_less_alike_the_smaller_alpha_is() -> None:
         assert spread(partition, 0.3) > 2 * spread(partition, 10) > 4 * spread(partition, 1000)
 
 
-def test_drawn_hospitals_have_enough_patients_to_train_validate_and_test() -> None:
+def test_drawn_hospitals_have_three_patients_or_more() -> None:
     for seed in range(50):
         sizes = Counter(divided(seed=seed, partition="quantity-skew", sites=4, alpha=0.2).values())
         assert min(sizes.values()) >= MIN_DRAWN

@@ -46,6 +46,31 @@ def test_patients_are_grouped_by_pseudonym(tmp_path: Path) -> None:
     assert len(groups["sex"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("cells", "group"),
+    [
+        (("045Y",), "40 to 64"),
+        (("018M",), "under 18"),
+        (("216M",), "18 to 39"),
+        (("300w",), "under 18"),
+        (("999D",), "under 18"),
+        (("0",), "under 18"),
+        (("nan",), "not known"),
+        (("inf",), "not known"),
+        (("-1",), "not known"),
+        (("999",), "not known"),
+        (("999Y",), "not known"),
+        (("nan", "45"), "40 to 64"),
+        (("045Y", "45"), "40 to 64"),
+        (("elderly",), "elderly"),
+    ],
+)
+def test_an_age_has_a_band_unless_no_person_has_it(tmp_path: Path, cells: tuple[str, ...], group: str) -> None:
+    rows = [f"{k}.png,1,Anna,north,{cell}" for k, cell in enumerate(cells)]
+    groups = read_patient_groups(sites_of(tmp_path, "\n".join(["image,label,patient,site,age", *rows])), ["age"])
+    assert list(groups["age"].values()) == [group]
+
+
 def test_a_column_of_names_or_dates_is_no_group(tmp_path: Path) -> None:
     rows = [f"{k}.png,1,p{k},north,2020-01-{k}" for k in range(10, 25)]
     sites = sites_of(tmp_path, "\n".join(["image,label,patient,site,date", *rows]))

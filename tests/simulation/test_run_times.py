@@ -41,6 +41,18 @@ def test_steps_of_epochs_are_counted_by_the_training_cases(
     assert estimate_time(sweep, workers=1).seconds == pytest.approx(3 * 2)
 
 
+def test_a_strategy_that_trains_two_models_takes_as_long_in_its_fewer_rounds(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_time, "measure_step", lambda study, site: 0.5)
+    changes = {"rounds": 8, "training.local-steps": 5}
+    fedavg, ditto = (
+        estimate_time(plan_sweep(nodule_study, [nodule_hospitals], tmp_path, [name], overrides=changes), workers=3)
+        for name in ("fedavg", "ditto")
+    )
+    assert ditto == fedavg == run_times.RunTime(0.5 * 8 * 5, "step", 3 * 8 * 5)
+
+
 def test_completed_runs_say_more_than_a_step(sweep: Sweep) -> None:
     first, second = sweep.runs
     run = Run.create(sweep.folder / "runs", first.simulation.app)
