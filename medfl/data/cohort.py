@@ -65,13 +65,14 @@ def read_cohort(
     require_readable(site)
     with FileIndex(site, progress) as index:
         listing = _list_patients(site, study, index, inferred=inferred)
-        entries, divided = select_patients(listing.entries, site, study)
+        images, divided = select_patients(_group_images(listing), site, study, patient_ids=listing.patient_ids)
         listing = replace(listing, warnings=(*listing.warnings, *divided))
-        if not entries:
+        if not images:
             raise no_images_error(site, study, listing, index)
-        cohort = _build_cohort(entries, listing, site, study, index)
+        cohort = _build_cohort(images, listing, site, study, index)
         if not account:
             return cohort
+        entries = [entry for image in images for entry in image]
         files = account_files(site, index, entries, study.task.modality, listing.not_meant, listing.tables)
         return replace(cohort, files=files)
 
@@ -80,11 +81,19 @@ def check_division(site: Site, study: Study) -> None:
     """Raise what `read_cohort` does where the patients of a data set cannot be divided among simulated hospitals."""
     require_readable(site)
     with FileIndex(site) as index:
-        select_patients(_list_patients(site, study, index).entries, site, study)
+        listing = _list_patients(site, study, index)
+        select_patients(_group_images(listing), site, study, patient_ids=listing.patient_ids)
 
 
 def _list_patients(site: Site, study: Study, index: FileIndex, *, inferred: bool = False) -> Listing:
     return arrange_channels(unite_patients(list_images(site, study, index, inferred=inferred)), study, site.data)
+
+
+def _group_images(listing: Listing) -> list[list[Entry]]:
+    """Return the entries about each image, of which the first one stands for it; what is set aside is no copy of anything."""
+    wanted = [entry for entry in listing.entries if parse_split_name(entry.split) != UNLABELLED]
+    groups = [sorted(group, key=lambda entry: not is_usable(entry)) for group in group_copies(wanted)]
+    return groups + [[entry] for entry in listing.entries if parse_split_name(entry.split) == UNLABELLED]
 
 
 def data_stamp(site: Site) -> tuple[int, ...]:
@@ -127,13 +136,13 @@ def find_missing_classes(present: Iterable[int], study: Study, annotated: Iterab
     return (Finding("LBL-NO-CLASS", "", what, "Check 'classes' in site.toml if the site does have it.", "warning"),)
 
 
-def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
+def _build_cohort(images: Sequence[Sequence[Entry]], listing: Listing, site: Site, study: Study, index: FileIndex) -> Cohort:
     secret = site.secret()
     findings, cases, records = [], [], []
-    wanted = [entry for entry in entries if parse_split_name(entry.split) != UNLABELLED]
-    splits_given = any(entry.split for entry in wanted)
-    for group in group_copies(wanted):
-        first = next((entry for entry in group if is_usable(entry)), group[0])
+    wanted = [group for group in images if parse_split_name(group[0].split) != UNLABELLED]
+    splits_given = any(entry.split for group in wanted for entry in group)
+    for group in wanted:
+        first = group[0]
         name = pseudonym(secret, "case", site.name, first.patient, first.key)
         status = "usable"
         try:
@@ -152,7 +161,8 @@ def _build_cohort(entries: Sequence[Entry], listing: Listing, site: Site, study:
         records = [replace(one, status="SPLIT-LEAK") if one.case in left_out else one for one in records]
         cases = [case for case in cases if case.name not in left_out]
     save_cases(index.database, study.name, records)
-    findings += _site_findings(entries, listing, cases, findings, site, study, index)
+    n_unlabelled = len(images) - len(wanted)
+    findings += _site_findings(n_unlabelled, listing, cases, findings, site, study, index)
     return Cohort(
         tuple(sorted(cases, key=lambda case: case.split_order)),  # not by pseudonym: a site's secret must not change a result
         tuple(sorted(findings, key=lambda finding: (finding.code, finding.case))),
@@ -173,7 +183,7 @@ def _no_image_warning(findings: Sequence[Finding], site: Site) -> Finding | None
 
 
 def _site_findings(
-    entries: Sequence[Entry],
+    n_unlabelled: int,
     listing: Listing,
     cases: Sequence[Case],
     findings: Sequence[Finding],
@@ -183,7 +193,6 @@ def _site_findings(
 ) -> list[Finding]:
     """Return what is to be known about the site as a whole."""
     warnings = [*listing.warnings, *filter(None, [index.problem])]
-    n_unlabelled = sum(parse_split_name(entry.split) == UNLABELLED for entry in entries)
     if n_unlabelled:
         what = f"{n_unlabelled} image(s) are set aside as unlabelled."
         warnings.append(Finding.warning("LBL-UNLABELLED", what, "Nothing to do."))

@@ -2,7 +2,8 @@
 
 The order of the patients is keyed by the seed of the splits and their original ids, and proportions are drawn by Python's own
 generator, so the same data, seed and settings give the same hospitals on every machine. An image that turns out to be unusable
-moves no patient: they are divided before any image is read.
+moves no patient: they are divided before any image is read, but after the copies that show without that are grouped in the
+whole data set, so that none of them is at two hospitals.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import hmac
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 
+from medfl.data.case_building import find_conflict
 from medfl.data.findings import Finding
 from medfl.data.labels import parse_class
 from medfl.data.layouts.entries import Entry
@@ -29,17 +32,23 @@ _MAX_DRAWS = 1000  # until every hospital has as many
 Division = dict[str, int]  # number of the hospital by patient
 
 
-def select_patients(entries: Sequence[Entry], site: Site, study: Study) -> tuple[Sequence[Entry], tuple[Finding, ...]]:
+def select_patients(
+    images: Sequence[Sequence[Entry]], site: Site, study: Study, *, patient_ids: bool
+) -> tuple[Sequence[Sequence[Entry]], tuple[Finding, ...]]:
     """Return what is of the patients of one hospital when a data set simulates several, and what is to be known about that.
+
+    An image that is there with contradictory facts gives its patient no class; one hospital has all its copies, and tells.
 
     Parameters
     ----------
-    entries : sequence of Entry
-        All of the data set.
+    images : sequence of sequence of Entry
+        The entries about each image of the data set, of which the first one says whose it is.
     site : Site
         The hospital.
     study : Study
         Names the classes, and gives the seed.
+    patient_ids : bool
+        Whether the layout names patients.
 
     Raises
     ------
@@ -47,8 +56,9 @@ def select_patients(entries: Sequence[Entry], site: Site, study: Study) -> tuple
         ``SITE-PARTITION`` when the patients cannot be divided as the simulation asks.
     """
     simulated = site.simulated
-    if simulated is None or not simulated.simulation.site_count or not entries:
-        return entries, ()
+    if simulated is None or not simulated.simulation.site_count or not images:
+        return images, ()
+    entries = [_without_contradiction(image, patient_ids=patient_ids) for image in images]
     simulation, patients = simulated.simulation, {_patient(entry) for entry in entries}
     if len(patients) < simulation.site_count:
         raise _error(f"{len(patients)} patients cannot be at {simulation.site_count} hospitals.", "Ask for fewer hospitals.")
@@ -56,7 +66,7 @@ def select_patients(entries: Sequence[Entry], site: Site, study: Study) -> tuple
         division = deal_evenly(_order(_label_texts(entries), study.seed_of_splits), simulation.site_count)
     else:
         division = divide_patients(_patient_classes(entries, site, study), simulation, study.seed_of_splits)
-    own = [entry for entry in entries if division.get(_patient(entry)) == simulated.number]
+    own = [image for image in images if division.get(_patient(image[0])) == simulated.number]
     left_out = len(patients - division.keys())
     if not left_out or simulated.number:  # told once, not by every hospital
         return own, ()
@@ -223,8 +233,9 @@ def _order(groups: Mapping[str, int] | Mapping[str, str], seed: int) -> list[str
 def _label_texts(entries: Sequence[Entry]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for entry in entries:
-        texts.setdefault(_patient(entry), entry.label.casefold() if isinstance(entry.label, str) else "")
-    return texts
+        if isinstance(entry.label, str):
+            texts.setdefault(_patient(entry), entry.label.casefold())
+    return {_patient(entry): texts.get(_patient(entry), "") for entry in entries}
 
 
 def _patient_classes(entries: Sequence[Entry], site: Site, study: Study) -> dict[str, int]:
@@ -248,6 +259,11 @@ def _class_of(text: str, site: Site, study: Study) -> int:
         return parse_class(text, study.task.classes, site.classes, positions=study.task.labels == "positions")
     except DataError:
         return UNKNOWN  # the case is left out later, with the reason
+
+
+def _without_contradiction(image: Sequence[Entry], *, patient_ids: bool) -> Entry:
+    conflict = find_conflict(image, patient_ids=patient_ids)
+    return replace(image[0], label=conflict) if conflict else image[0]
 
 
 def _patient(entry: Entry) -> str:

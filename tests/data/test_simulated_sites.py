@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -94,6 +95,39 @@ def test_random_sites_share_patients_out(pool: Path, study: Study, simulation_of
     assert len(set(files)) == 12
     assert all({case.label for case in cohort.cases} == {0, 1} for cohort in cohorts)
     assert sites == read_simulated_sites(simulation)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"partition": "random", "sites": 6},
+        {"partition": "label-skew", "sites": 2, "alpha": 100.0},
+        {"partition": "quantity-skew", "shares": (0.5, 0.5)},
+        {"partition": "positives", "positives": (0.5, 0.5)},
+    ],
+)
+def test_an_image_of_several_patients_is_used_at_no_hospital_and_told_by_one(
+    pool: Path, study: Study, simulation_of: Any, settings: dict[str, Any]
+) -> None:
+    with (pool / "index.csv").open("a") as index:
+        for n in range(1, 6):
+            shutil.copy(pool / "0.png", pool / f"copy-{n}.png")  # of p0
+            index.write(f"\ncopy-{n}.png,a,p{n},X")
+    cohorts = [read_cohort(site, study) for site in read_simulated_sites(simulation_of(pool, **settings))]
+    names = {path.name for cohort in cohorts for case in cohort.cases for path in case.image.paths}
+    assert names == {f"{n}.png" for n in range(1, 12)}
+    assert [finding.code for cohort in cohorts for finding in cohort.findings].count("CASE-CONFLICT") == 1
+
+
+def test_a_copy_that_agrees_is_used_at_one_hospital(pool: Path, study: Study, simulation_of: Any) -> None:
+    for n in range(6):
+        shutil.copy(pool / f"{n}.png", pool / f"copy-{n}.png")
+    rows = [f"{name}{n}.png,{'ab'[n % 2]}" for name in ("", "copy-") for n in range(6)]
+    (pool / "index.csv").write_text("\n".join(["image,label", *rows]))  # no patients: each copy would be one of its own
+    sites = read_simulated_sites(simulation_of(pool, partition="random", sites=3, patient=""))
+    assert [len(read_cohort(site, study).cases) for site in sites] == [2, 2, 2]
+    with pytest.raises(DataError, match=r"SITE-PARTITION\] 6 patients cannot be at 7 hospitals"):
+        check_division(read_simulated_sites(simulation_of(pool, partition="random", sites=7, patient=""))[0], study)
 
 
 def test_a_split_seed_keeps_patients_at_their_random_sites(pool: Path, make_study: Any, simulation_of: Any) -> None:
