@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from hashlib import sha256
 
 from medfl.data.findings import Finding
 from medfl.data.store.prepare import count_exclusions
@@ -17,6 +18,7 @@ from medfl.messages import counts, records
 from medfl.messages.records import Metrics
 from medfl.privacy import policy_checks
 from medfl.site import Site
+from medfl.study import Study
 
 SPLITS = ("train", "validation", "test")
 WARNINGS, PATIENT_IDS = "warnings", "patient-ids"
@@ -70,13 +72,18 @@ def site_info(prepared: PreparedData, site: Site) -> dict[str, str]:
     }
 
 
-def simulation_info(prepared: PreparedData) -> dict[str, str]:
-    """Return what only a simulated site reports: how many cases it left out and uses, its classes, and a hash of its cases."""
+def simulation_info(prepared: PreparedData, study: Study) -> dict[str, str]:
+    """Return what only a simulated site reports: how many cases it left out and uses, its classes, and a hash of its cases.
+
+    Where some hospitals are external, it reports a hash of each image too, so that none is at a hospital that trains as well.
+    """
+    images = sorted({sha256(case.content[0].encode()).hexdigest()[:32] for case in prepared.cases if case.content})
     return {
         records.LEFT_OUT: str(sum(count_exclusions(prepared).values())),
         records.USABLE: str(len(prepared.cases)),
         records.PRESENT: ",".join(map(str, prepared.present)),
         records.DATA_DIGEST: prepared.digest,
+        **({records.IMAGES: ",".join(images)} if study.evaluation.external else {}),
     }
 
 

@@ -49,7 +49,7 @@ def join(message: Message, context: Context, opened: node_cache.OpenNode | None 
     with _time_limit(site):
         prepared = _load_training_cases(opened)
         info = joining.site_info(prepared, site) | {records.MODEL_HASH: _hash_model(study, site)}
-        info |= joining.simulation_info(prepared) if opened.simulation else {}
+        info |= joining.simulation_info(prepared, study) if opened.simulation else {}
         numbers = policy_checks.redact(joining.patient_counts(prepared, site), site.policy)
         return _build_reply(message, site, records.build_reply_content(site.name, numbers, None, info))
 
@@ -118,7 +118,8 @@ def _train_reply(received: TrainTask, opened: node_cache.OpenNode, noise: ScoreN
         scores = session.evaluate(study, site, task.prepared, task.net, task.received, "validation")
         personal_model.save_if_best(task, algorithm, scores)
     if simulation and simulation.attack != "none" and task.arm == "federated":
-        names = [each.name for each in node_cache.simulated_sites(simulation)]
+        external = study.evaluation.external
+        names = [each.name for each in node_cache.simulated_sites(simulation) if each.name not in external]
         algorithm = attacks.as_attacker(algorithm, simulation, site.name, names)
     trained = session.train(fine_tuning_task(task) if task.arm == FINE_TUNED_ARM else task, algorithm)
     opened.note_update(task.received, trained.arrays, int(str(trained.metrics[records.TRAIN_STEPS])))
@@ -244,15 +245,22 @@ def _score_noise(message: Message, context: Context, opened: node_cache.OpenNode
 def _load_cases(opened: node_cache.OpenNode) -> PreparedData:
     """Return the cases of a site, which has as many training patients as its policy asks for."""
     prepared = opened.choose_cases(node_cache.load_cases(opened.study, opened.site))
-    policy_checks.check_patients(opened.site.policy, prepared.count_patients("train"))
+    if not _is_external(opened):
+        policy_checks.check_patients(opened.site.policy, prepared.count_patients("train"))
     return prepared
 
 
 def _load_training_cases(opened: node_cache.OpenNode) -> PreparedData:
     """Return the cases of a site whose number of training patients, the weight of its replies, may leave."""
     prepared = opened.choose_cases(node_cache.load_cases(opened.study, opened.site))
-    joining.check_min_patients(prepared, opened.site)
+    if not _is_external(opened):
+        joining.check_min_patients(prepared, opened.site)
     return prepared
+
+
+def _is_external(opened: node_cache.OpenNode) -> bool:
+    """Return whether a simulated site is external: it has test patients alone, and its replies no weight."""
+    return opened.site.name in opened.study.evaluation.external
 
 
 def _build_reply(message: Message, site: Site, content: RecordDict) -> Message:

@@ -28,8 +28,9 @@ _STATE_NAME, _SCORE_NAME = "personal", "personal-score"  # names in the site's s
 
 
 def has_personal_model(task: TrainTask) -> bool:
-    """Return whether the site ends with a personal model; only the arm "federated" has both."""
-    return task.study.has_personal_models and task.arm == "federated"
+    """Return whether the site ends with a personal model; only the arm "federated" has both, and only sites that train."""
+    trains = task.site.name not in task.study.evaluation.external
+    return task.study.has_personal_models and task.arm == "federated" and trains
 
 
 def save_if_best(task: TrainTask, algorithm: ClientAlgorithm, scores: Metrics) -> None:

@@ -109,9 +109,16 @@ def _describe_round(event: RunEvent) -> str:
     return event._heading if event.score is None else f"{event._heading}: the model that it began with has {event._score_text}"
 
 
+def _brought(event: RunEvent) -> str:
+    """Return what a site joined with: an external hospital with test patients alone."""
+    if event.values.get("external"):
+        return f"{plural(event.values['test'], 'test patient')}, external"
+    return plural(event.values["train"], "training patient")
+
+
 _LINES: Mapping[str, Callable[[RunEvent], str]] = {
     "start": lambda event: f"{event.values['study']}: the run has started",
-    "joined": lambda event: f"{event.site} joined with {plural(event.values['train'], 'training patient')}",
+    "joined": lambda event: f"{event.site} joined with {_brought(event)}",
     "absent": lambda event: f"{event.site} is absent: {event.values['reason']}",
     "failed": lambda event: f"{event.site} failed in {event.values['during']}: {event.values['reason']}",
     "waiting": lambda event: f"waiting for {', '.join(event.values['sites'])}",

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,13 +109,17 @@ def parse_arms(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a comparison showed: arms, differences, all of it as JSON values, the scores of each patient, and the page."""
+    """What a comparison showed: arms, differences, all of it as JSON values, the scores of each patient, and the page.
+
+    `external` are arms and differences on the patients of external hospitals.
+    """
 
     summaries: tuple[ArmSummary, ...]
     differences: tuple[ArmDifference, ...]
     record: dict[str, Any]
     rows: list[dict[str, Any]]
     page: Path | None = None
+    external: tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]] = ((), ())
 
 
 def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> None:
@@ -126,6 +131,9 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
         print_json({"folder": str(plan.folder), **found.record})
     else:
         print_comparison(found.summaries, found.differences, plan.study.task.kind)
+        if hospitals := plan.study.evaluation.external:
+            output.print(f"External, in no training and no choice of a model: {join_words(hospitals)}.")
+            print_comparison(*found.external, plan.study.task.kind)
         for reason in found.record["failed"]:
             output.print(reason, style="red")
         output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
@@ -139,27 +147,25 @@ def make_comparison(plan: Sweep, workers: int, *, quiet: bool) -> Comparison:
     """Run what is left of a comparison, and write its files."""
     from medfl.cli.sweep_outcome import run_all
     from medfl.evaluation.arm_runs import read_arm_runs
-    from medfl.evaluation.strategy_comparison import summarize
+    from medfl.evaluation.strategy_comparison import summarize, summarize_external
     from medfl.report.comparison_page import write_comparison_page
     from medfl.system.files import write_file
 
     groups = _read_groups(plan)  # before hours of training
     results = run_all(plan, workers, quiet=quiet)
     read = list(read_arm_runs(results, plan.study))
-    summaries, differences = summarize([run for run, _ in read], plan.study.evaluation.margin, groups)
-    record = {
-        "study": plan.study.name,
-        "seeds": plan.seeds,
-        "arms": [_as_json(each) for each in summaries],
-        "differences": [_as_json(each) for each in differences],
-        "failed": [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason],
-        "runs": [_run_as_json(each, plan.folder) for each in results if not each.reason],
-    }
+    runs, margin = [run for run, _ in read], plan.study.evaluation.margin
+    (summaries, differences), external = summarize(runs, margin, groups), summarize_external(runs, margin)
+    failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
+    record = {"study": plan.study.name, "seeds": plan.seeds, **_comparison_as_json(summaries, differences), "failed": failed}
+    record["runs"] = [_run_as_json(each, plan.folder) for each in results if not each.reason]
+    if hospitals := plan.study.evaluation.external:
+        record["external"] = {"hospitals": hospitals, **_comparison_as_json(*external)}
     rows = [row for _, rows in read for row in rows]
     write_file(plan.folder / PATIENTS_FILE, format_rows(rows).encode())
     write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
     page = write_comparison_page(plan.folder) if summaries else None
-    return Comparison(summaries, differences, record, rows, page)
+    return Comparison(summaries, differences, record, rows, page, external)
 
 
 def _read_groups(plan: Sweep) -> Groups:
@@ -167,6 +173,13 @@ def _read_groups(plan: Sweep) -> Groups:
 
     first = plan.runs[0].simulation
     return read_patient_groups(first.sites, first.app.simulation.subgroups)
+
+
+def _comparison_as_json(summaries: Sequence[ArmSummary], differences: Sequence[ArmDifference]) -> dict[str, Any]:
+    return {
+        "arms": [_as_json(each) for each in summaries],
+        "differences": [_as_json(each) for each in differences],
+    }
 
 
 def _as_json(each: ArmSummary | ArmDifference) -> dict[str, Any]:
@@ -185,7 +198,7 @@ def _run_as_json(result: RunResult, folder: Path) -> dict[str, Any]:
 def format_rows(rows: list[dict[str, Any]], *columns: str) -> str:
     """Return the scores of each patient as CSV, with further columns before those of every comparison."""
     file = io.StringIO()
-    columns = (*columns, "arm", "strategy", "seed", "model", "hospital", "patient", "class", "truth", "value")
+    columns = (*columns, "arm", "strategy", "seed", "model", "hospital", "external", "patient", "class", "truth", "value")
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -84,7 +84,8 @@ class RunDisplay:
     def _apply_event(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "joined":
-            self._sites.setdefault(event["site"], {}).update(patients=str(event["train"]), state="joined")
+            split, state = ("test", "external, for the test") if event.get("external") else ("train", "joined")
+            self._sites.setdefault(event["site"], {}).update(patients=str(event[split]), state=state)
             self._phase = "waiting for the first round"
         elif kind == "absent":
             self._sites.setdefault(event["site"], {})["state"] = "absent: not connected"

@@ -78,7 +78,7 @@ def compute_fingerprint(
     """
     check_plannable(study)
     cohort = read_cohort(site, study)
-    splits = assign_splits(cohort.cases, study)
+    splits = assign_splits(cohort.cases, study, site.name)
     cases = [case for case in cohort.cases if splits[case.name] != "test"]
     findings = list(cohort.findings)
     scope = Scope.from_study(study)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from medfl.data.cases import Case, Split
 from medfl.errors import DataError
 from medfl.study import Study
 
 
-def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
+def assign_splits(cases: Sequence[Case], study: Study, site: str = "") -> dict[str, Split]:
     """Assign every case of one site to a split, by patient.
 
     Patients are taken in the keyed order of their ids: first the test share, then the validation share, the rest trains. In
     classification this is done within each class, so that every split sees every class that has enough patients. A site whose
-    index names splits keeps them.
+    index names splits keeps them. All patients of an external hospital (`evaluation.external`) are test patients.
 
     Parameters
     ----------
@@ -24,6 +25,8 @@ def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
         All usable cases of the site.
     study : Study
         Gives the shares.
+    site : str
+        Name of the site, by which it may be external.
 
     Returns
     -------
@@ -36,12 +39,19 @@ def assign_splits(cases: Sequence[Case], study: Study) -> dict[str, Split]:
         ``SPLIT-LEAK`` when a patient is in two splits, whom `medfl.data.cohort.read_cohort` leaves out; ``SPLIT-MISSING``
         when the index names splits for only some of the cases.
     """
+    if site in study.evaluation.external:
+        return {case.name: "test" for case in cases}
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         patients[case.patient].append(case)
     given = [case for case in cases if case.split]
     by_patient = _check_given_splits(patients, all(case.split for case in cases)) if given else _draw_splits(patients, study)
     return {case.name: by_patient[case.patient] for case in cases}
+
+
+def needed_split(study: Study, site: str) -> Literal["train", "test"]:
+    """Return the split without which a site can do nothing: training, or the test of an external hospital."""
+    return "test" if site in study.evaluation.external else "train"
 
 
 def find_torn_patients(cases: Sequence[Case]) -> set[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medfl.evaluation.bootstrap import PatientScores, as_patient_scores
-from medfl.evaluation.patient_results import Patient, read_patient_results, read_results_elsewhere
+from medfl.evaluation.external_scores import read_external_scores
+from medfl.evaluation.patient_results import (
+    Patient,
+    read_external_results,
+    read_patient_results,
+    read_results_elsewhere,
+)
 from medfl.messages.records import TRAIN_SAMPLES, TRAIN_STEPS
 from medfl.runs.history import Event, read_history, sum_start_bytes
 from medfl.simulation.strategy_specs import LOCAL
@@ -41,6 +47,8 @@ class ArmRun:
         Scores of the test patients.
     more_tests : tuple of PatientScores
         Scores of the same patients by further models; the arm's score is the mean over the models.
+    external : tuple of PatientScores
+        Scores of the patients of external hospitals by each model of the arm, if the study has some.
     """
 
     arm: str
@@ -51,6 +59,7 @@ class ArmRun:
     bytes: int
     test: PatientScores
     more_tests: tuple[PatientScores, ...] = ()
+    external: tuple[PatientScores, ...] = ()
 
     @property
     def tests(self) -> tuple[PatientScores, ...]:
@@ -75,23 +84,34 @@ def read_arm_runs(results: Iterable[RunResult], study: Study) -> Iterator[tuple[
         spec, seed, events = result.planned.spec, result.planned.seed, read_history(result.run)
         strategy = "" if spec.name == LOCAL else spec.text
         for arm in result.planned.simulation.study.arms:
-            for name, found in _read_tests(result.run, arm):
+            for name, found in _read_tests(result.run, arm, study.evaluation.external):
                 head = {"arm": name, "strategy": strategy, "seed": seed}
                 test, *more = (as_patient_scores(of_all, study) for of_all, _ in found)
                 rows = [
-                    head | {"model": owners.get(patient[0], "")} | row
+                    head | {"model": owners.get(patient[0], ""), "external": ""} | row
                     for of_all, owners in found
                     for patient, of_one in of_all.items()
                     for row in _patient_rows(patient, of_one, study)
                 ]
-                yield ArmRun(name, strategy, seed, *_work_of(events, arm), test, tuple(more)), rows
+                external = read_external_scores(result.run, study, name)
+                rows += [head | row for row in _external_rows(result.run, name, study)]
+                yield ArmRun(name, strategy, seed, *_work_of(events, arm), test, tuple(more), external), rows
 
 
-def _read_tests(run: Path, arm: str) -> Iterator[tuple[str, list[tuple[dict[Patient, Any], dict[str, str]]]]]:
+def _external_rows(run: Path, arm: str, study: Study) -> Iterator[Row]:
+    """Yield the rows of the patients of external hospitals, once for each model of the arm."""
+    for owner, results in read_external_results(run, arm, study.evaluation.external).items():
+        for patient, result in results.items():
+            yield from ({"model": owner, "external": "yes"} | row for row in _patient_rows(patient, result, study))
+
+
+def _read_tests(
+    run: Path, arm: str, external: Collection[str]
+) -> Iterator[tuple[str, list[tuple[dict[Patient, Any], dict[str, str]]]]]:
     """Yield an arm, and what goes with it: results of the test patients, each with whose model it is by hospital."""
-    if scored := read_patient_results(run, arm=arm):
+    if scored := read_patient_results(run, arm=arm, external=external):
         yield arm, [(scored, {site: site for site, _ in scored} if arm in OWN_MODEL_ARMS else {})]
-    if arm == "local" and (elsewhere := [found for found in read_results_elsewhere(run) if found[0]]):
+    if arm == "local" and (elsewhere := [found for found in read_results_elsewhere(run, external) if found[0]]):
         yield ELSEWHERE, elsewhere
 
 

@@ -124,6 +124,8 @@ class ClassifiedPatients(PatientScores):
 def read_patient_scores(run: Path, study: Study, arm: str = "federated", owner: str = "") -> PatientScores | None:
     """Read the results of the shared model of a run, or of each site's own in the arm "local", on every test patient.
 
+    Patients of external hospitals are not among them (`medfl.evaluation.external_scores`).
+
     Parameters
     ----------
     run : Path
@@ -145,7 +147,7 @@ def read_patient_scores(run: Path, study: Study, arm: str = "federated", owner: 
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    results = read_patient_results(run, arm=arm, owner=owner)
+    results = read_patient_results(run, arm=arm, owner=owner, external=study.evaluation.external)
     return as_patient_scores(results, study) if results else None
 
 

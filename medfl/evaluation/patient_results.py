@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from medfl.errors import RunError
 Patient = tuple[str, str]  # site, pseudonym
 
 
-def read_patient_results(run: Path, *, personal: bool = False, arm: str = "federated", owner: str = "") -> dict[Patient, Any]:
+def read_patient_results(
+    run: Path, *, personal: bool = False, arm: str = "federated", owner: str = "", external: Collection[str] = ()
+) -> dict[Patient, Any]:
     """Read what each test patient of a simulation scored.
 
     Parameters
@@ -25,6 +27,8 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
         Arm whose models were tested; of the arm "local", each site's own model.
     owner : str
         Of the arm "local", the site whose model was tested at every site, instead of each site's own.
+    external : collection of str
+        External hospitals, whose patients are left out; `read_external_results` has them.
 
     Returns
     -------
@@ -37,18 +41,20 @@ def read_patient_results(run: Path, *, personal: bool = False, arm: str = "feder
         ``TEST-DAMAGED`` when a file cannot be read.
     """
     results: dict[Patient, Any] = {}
-    for folder in sorted(run.glob("sites/*")):
+    for folder in (each for each in sorted(run.glob("sites/*")) if each.name not in external):
         results |= _read_site(folder.name, _folder_of(folder, arm, owner, personal=personal))
     return results
 
 
-def read_results_elsewhere(run: Path) -> Iterator[tuple[dict[Patient, Any], dict[str, str]]]:
+def read_results_elsewhere(run: Path, external: Collection[str] = ()) -> Iterator[tuple[dict[Patient, Any], dict[str, str]]]:
     """Read what each test patient scored with the local models of the other hospitals, every one of them in its turn.
 
     Parameters
     ----------
     run : Path
         The run folder.
+    external : collection of str
+        External hospitals, whose patients are left out.
 
     Yields
     ------
@@ -62,7 +68,7 @@ def read_results_elsewhere(run: Path) -> Iterator[tuple[dict[Patient, Any], dict
     RunError
         ``TEST-DAMAGED`` when a file cannot be read.
     """
-    sites = sorted(run.glob("sites/*"))
+    sites = [site for site in sorted(run.glob("sites/*")) if site.name not in external]
     others = {site: [own for own in sorted(site.glob("local/*")) if own.name != site.name] for site in sites}
     for turn in range(max(map(len, others.values()), default=0)):
         results: dict[Patient, Any] = {}
@@ -70,6 +76,38 @@ def read_results_elsewhere(run: Path) -> Iterator[tuple[dict[Patient, Any], dict
         for site, folder in chosen.items():
             results |= _read_site(site, folder)
         yield results, {site: folder.name for site, folder in chosen.items()}
+
+
+def read_external_results(run: Path, arm: str, external: Collection[str]) -> dict[str, dict[Patient, Any]]:
+    """Read what each patient of the external hospitals of a simulation scored by each model of an arm.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    arm : str
+        Arm whose models were tested.
+    external : collection of str
+        Names of the external hospitals.
+
+    Returns
+    -------
+    dict of str to dict
+        As `read_patient_results`, by the hospital whose model it is; ``""`` for a model that all share.
+
+    Raises
+    ------
+    RunError
+        ``TEST-DAMAGED`` when a file cannot be read.
+    """
+    models: dict[str, dict[Patient, Any]] = {}
+    for site in sorted(external):
+        folder = run / "sites" / site if arm == "federated" else run / "sites" / site / arm
+        owners = [] if arm == "federated" else sorted(own.name for own in folder.glob("*/"))
+        for owner in ("", *owners):
+            if found := _read_site(site, folder / owner):
+                models.setdefault(owner, {}).update(found)
+    return models
 
 
 def _read_site(site: str, folder: Path) -> dict[Patient, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,11 @@ def summarize(
     by_title, weights = score_runs(runs)
     summaries = tuple(_summary(list(each.values()), weights, groups or {}) for each in by_title.values())
     return summaries, compare_pairs(by_title, weights, margin)
+
+
+def summarize_external(runs: Sequence[ArmRun], margin: float = 0.0) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
+    """Summarize and compare arms as `summarize` does, on the patients of external hospitals; empty where there are none."""
+    return summarize([replace(run, test=run.external[0], more_tests=run.external[1:]) for run in runs if run.external], margin)
 
 
 def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> ArmSummary:

@@ -40,6 +40,7 @@ LEFT_OUT = "left-out"  # in what a simulated site reports: number of cases left 
 USABLE = "usable"  # likewise: number of those that are used
 PRESENT = "present"  # likewise: numbers of the classes of which it has a case
 DATA_DIGEST = "data"  # likewise: hash of its cases, to know when a run is resumed whether they are the same
+IMAGES = "images"  # likewise, where some hospitals are external: a hash of the voxels of each image, with commas between
 RUN = "run"  # name of the run, under which a site keeps its state
 TRIAL = "trial"  # in an evaluate message: the model only serves to measure contributions, and nothing of it is kept
 EXCHANGE = "exchange"  # both ways: a random number of the exchange, which every reply must repeat

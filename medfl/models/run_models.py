@@ -55,7 +55,7 @@ def find_arrays(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
 
 def _load_own(run: Run, arm: str, site: str | None, which: Which) -> Tensors:
     events = run.history.read()
-    sites = sorted({str(e["site"]) for e in events if e["event"] == "joined"})
+    sites = sorted({str(e["site"]) for e in events if e["event"] == "joined" and not e.get("external")})
     if site not in sites:
         what = f"every site has a model of its own in the arm {arm!r}." if site is None else f"no site {site!r} took part."
         raise _no_such_model(what, f"Name one of the sites: {join_words(sites)}.")

@@ -169,6 +169,12 @@ class ComparisonData:
         return place % COLOURS + COLOURS * (place % DASHES)
 
 
+def _arms_with_external(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the arms of a comparison, each with its scores at external hospitals among those at the others."""
+    outside = {arm["title"]: arm["hospitals"] for arm in (record.get("external") or {}).get("arms", ())}
+    return [arm | {"hospitals": [*arm["hospitals"], *outside.get(arm["title"], ())]} for arm in record["arms"]]
+
+
 def read_comparison(folder: Path) -> ComparisonData:
     """Read the folder of a comparison.
 
@@ -193,12 +199,12 @@ def read_comparison(folder: Path) -> ComparisonData:
             folder=folder,
             study=study,
             seeds=tuple(map(int, record["seeds"])),
-            arms=TypeAdapter(tuple[ArmRecord, ...]).validate_python(_with_nan(record["arms"])),
+            arms=TypeAdapter(tuple[ArmRecord, ...]).validate_python(_with_nan(_arms_with_external(record))),
             differences=TypeAdapter(tuple[DifferenceRecord, ...]).validate_python(_with_nan(record["differences"])),
             failed=tuple(map(str, record.get("failed") or ())),
             runs=runs,
             tests=read_arm_tests(folder / PATIENTS_FILE, study),
-            external=frozenset(getattr(study.evaluation, "external", ())),
+            external=frozenset(study.evaluation.external),
             digests={name: _digest(folder / name) for name in (COMPARISON_FILE, PATIENTS_FILE)},
             data_digests=_data_digests(folder / runs[0].path),
         )

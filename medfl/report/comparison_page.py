@@ -90,7 +90,7 @@ def render_comparison(data: ComparisonData) -> str:
         "spread": comparison_tables.spread_table(data),
         "work": comparison_tables.work_table(data),
         "runs": comparison_tables.run_table(data),
-        "flow": flow_steps(first.joined, data.external),
+        "flow": flow_steps({**first.joined, **first.external}, data.external),
         "used": provenance_tables.used_table(first),
         "excluded": provenance_tables.code_table(first, lambda site: site.excluded),
         "no_patient_ids": [site.name for _, site in sorted(first.joined.items()) if not site.patient_ids],

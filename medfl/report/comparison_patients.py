@@ -25,7 +25,7 @@ class ArmTest:
 
 
 def read_arm_tests(file: Path, study: Study) -> dict[str, tuple[ArmTest, ...]]:
-    """Read the scores of all test patients, by the title of their arm.
+    """Read the scores of all test patients but those of external hospitals, by the title of their arm.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def read_arm_tests(file: Path, study: Study) -> dict[str, tuple[ArmTest, ...]]:
     found: dict[str, dict[tuple[int, str], dict[str, _Rows]]] = {}
     with file.open(newline="", encoding="utf-8") as opened:
         for row in csv.DictReader(opened):
+            if row.get("external"):  # they are compared apart, and by each model of an arm
+                continue
             title = f"{row['arm']} {row['strategy']}".strip()
             hospitals = found.setdefault(title, {}).setdefault((int(row["seed"]), row["model"]), {})
             hospitals.setdefault(row["hospital"], {}).setdefault(row["patient"], []).append(row)

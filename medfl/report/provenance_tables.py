@@ -22,12 +22,16 @@ _LOCAL_PATH_KEYS = {"data", "store"}  # of the table simulation: folders of the 
 
 
 def used_table(data: ReportData) -> Table | None:
-    """Return how many cases each hospital had, how many were left out, and how many patients it gave to each split."""
+    """Return how many cases each hospital had, how many were left out, and how many patients it gave to each split.
+
+    External hospitals follow after the sum.
+    """
     if not data.joined:
         return None
     rows = [_used_row(site.name, site) for _, site in sorted(data.joined.items())]
     if len(rows) > 1:
         rows.append(_used_total_row(list(data.joined.values())))
+    rows += [_used_row(f"{site.name} (external)", site) for _, site in sorted(data.external.items())]
     return Table(("Hospital", "Cases found", "Left out", "Used", "Training", "Validation", "Test"), tuple(rows))
 
 
@@ -35,7 +39,7 @@ def code_table(
     data: ReportData, counts_of: Callable[[JoinedSite], Mapping[str, int]], *, most_sites: int | None = None
 ) -> Table | None:
     """Return one row for each code: what it means, how many cases it concerns, and where, of many hospitals where most."""
-    counts = {site.name: counts_of(site) for _, site in sorted(data.joined.items())}
+    counts = {site.name: counts_of(site) for _, site in sorted({**data.joined, **data.external}.items())}
     by_code: dict[str, dict[str, int]] = {}
     for site, by_site in counts.items():
         for code, count in by_site.items():

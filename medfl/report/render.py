@@ -13,6 +13,7 @@ from medfl.metrics import roc_curve_points
 from medfl.report import contribution_tables, many_sites, provenance_tables, tables, verdict
 from medfl.report.annotations import annotation_table
 from medfl.report.charts import Line, legend, line_chart, roc_chart
+from medfl.report.external_table import external_table
 from medfl.report.formatting import format_error, format_score
 from medfl.report.overlays import CLASS_COLOURS, Overlay, read_overlay
 from medfl.report.report_data import Curve, ReportData
@@ -83,7 +84,7 @@ def report_content(data: ReportData) -> dict[str, Any]:
         "rounds": provenance_tables.rounds_table(data),
         "settings": provenance_tables.list_settings(data),
         "versions": provenance_tables.list_versions(data),
-        "no_patient_ids": [site.name for _, site in sorted(data.joined.items()) if not site.patient_ids],
+        "no_patient_ids": [site.name for _, site in sorted({**data.joined, **data.external}.items()) if not site.patient_ids],
     }
 
 
@@ -225,6 +226,7 @@ _PARTS: Mapping[str, tuple[str, Callable[[ReportData], Any]]] = {
     "score_curve": ("the scores by round", _score_figure),
     "loss_curve": ("the training loss", _loss_figure),
     "classes": ("the test by class", tables.class_table),
+    "external": ("the external hospitals", external_table),
     "personal": ("the personal models", tables.personal_table),
     "contributions": ("the contributions", contribution_tables.contribution_table),
     "contribution_figure": ("the contributions by round", _contribution_figure),

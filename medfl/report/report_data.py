@@ -13,6 +13,7 @@ from medfl.evaluation.arm_comparison import ArmComparison, compare_arms
 from medfl.messages.records import EVAL_PATIENTS, TRAIN_LOSS, TRAIN_SAMPLES, Metrics
 from medfl.metrics import headline, merge
 from medfl.metrics.keys import hides_score
+from medfl.report.external_tests import ExternalTest, read_external_tests
 from medfl.report.rejected_replies import RejectedReply, read_rejected
 from medfl.report.round_contributions import RoundContribution, read_round_contributions, to_float
 from medfl.report.site_tests import ALL_SITES, SiteTest, personal_test_event, read_overall_test, read_site_tests
@@ -29,7 +30,8 @@ _FEW_SITES = 3  # from so many on, one with more than half of the weight is name
 class JoinedSite:
     """A site when it joined: patients and cases by split, cases left out by code, as `medfl.messages.counts` has them.
 
-    `annotated` names the structures that somebody looked for in its images; it is empty where the site does not say.
+    `annotated` names the structures that somebody looked for in its images; it is empty where the site does not say. An
+    external hospital of a simulation joins for the test alone.
     """
 
     name: str
@@ -39,6 +41,7 @@ class JoinedSite:
     warnings: Mapping[str, int]
     patient_ids: bool
     annotated: tuple[str, ...] = ()
+    is_external: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class ArmHistory:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that a report shows."""
+    """Everything that a report shows; `joined` are the hospitals that took part, `external` those that were only tested on."""
 
     path: Path
     study: Study
@@ -90,6 +93,8 @@ class ReportData:
     machine: Mapping[str, Any]
     sites: tuple[str, ...]
     joined: Mapping[str, JoinedSite]
+    external: Mapping[str, JoinedSite]
+    external_tests: tuple[ExternalTest, ...]
     start_bytes: int  # of a first model that was sent whole, as hospitals joined
     arms: Mapping[str, ArmHistory]
     site_tests: tuple[SiteTest, ...]
@@ -121,6 +126,7 @@ def read_report_data(path: Path) -> ReportData:
     start = next((e for e in reversed(events) if e["event"] == "start"), {})
     joined = {str(e["site"]): _read_joined(e) for e in events if e["event"] == "joined"}
     test = next((e for e in reversed(events) if e["event"] == "test" and e.get("arm", "federated") == "federated"), {})
+    external = {name: site for name, site in joined.items() if site.is_external}
     personal_test = personal_test_event(test)
     tested, personal = read_site_tests(study, test), read_site_tests(study, personal_test)
     return ReportData(
@@ -134,8 +140,10 @@ def read_report_data(path: Path) -> ReportData:
         seconds=to_float(end.get("seconds")),
         best_round=_best_round(end, test),
         machine=start.get("machine") or {},
-        sites=tuple(sorted({*joined, *_site_names(events)})),
-        joined=joined,
+        sites=tuple(sorted({*joined, *_site_names(events)} - external.keys())),
+        joined={name: site for name, site in joined.items() if name not in external},
+        external=external,
+        external_tests=read_external_tests(path, study),
         start_bytes=sum_start_bytes(events),
         arms={name: _read_arm(study, name, events) for name in _arm_names(events)},
         site_tests=tested,
@@ -160,6 +168,7 @@ def _read_joined(event: Event) -> JoinedSite:
         warnings=dict(event.get("warnings") or {}),
         patient_ids=bool(event.get("patient-ids", True)),
         annotated=tuple(map(str, event.get("annotated") or ())),
+        is_external=bool(event.get("external")),
     )
 
 

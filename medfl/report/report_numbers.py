@@ -18,6 +18,7 @@ CSV_COLUMNS = ("table", "row", "column", "number", "shown")
 _TABLES = (
     "test",
     "classes",
+    "external",
     "personal",
     "matrix",
     "contributions",
@@ -74,6 +75,7 @@ def report_as_json(data: ReportData) -> dict[str, Any]:
         "ended": data.ended,
         "seconds": None if math.isnan(data.seconds) else data.seconds,
         "hospitals": sorted(data.joined),
+        "external": sorted(data.external),
         "best-round": data.best_round,
         "verdict": content["verdict"],
         "lacking": content["lacking"],

@@ -47,6 +47,7 @@ def verdict_sentences(data: ReportData) -> list[str]:
         *_ending_sentences(data),
         *_share_sentences(data),
         *_comparison_sentences(data),
+        *_external_sentences(data),
         *missed_sentences(data),
         *_personal_sentences(data),
         *_precision_sentences(data),
@@ -183,6 +184,18 @@ def _comparison_sentences(data: ReportData) -> Iterator[str]:
         yield (
             f"On their own patients: {format_score(together, 2)} together, {format_score(alone, 2)} alone "
             f"({difference}; means over {plural(comparison.owners_on_own, 'hospital')})."
+        )
+
+
+def _external_sentences(data: ReportData) -> Iterator[str]:
+    """Say how the shared model scored where no patient has seen it or chosen it."""
+    for test in (each for each in data.external_tests if each.arm == "federated" and not math.isnan(each.score)):
+        sites = sorted(test.patients)
+        where = join_words(sites) if len(sites) <= _MAX_NAMED_SITES else f"{len(sites)} hospitals"
+        interval = f"95 % {' to '.join(format_score(x, 2) for x in test.interval)}; " if test.interval else ""
+        yield (
+            f"At {where}, where no patient was used for training or for the choice of a model, the {score_name(data)} of the "
+            f"shared model was {format_score(test.score, 2)} ({interval}{plural(sum(test.patients.values()), 'patient')})."
         )
 
 

@@ -32,7 +32,7 @@ class RunSummary:
     score : float or None
         Best validation score of the federated model; None before the first, or where the hospitals tell none.
     sites : int
-        Sites that joined.
+        Sites that joined; external hospitals do not count.
     test_score : float or None
         Score of the federated model on all test patients; None before, or where the hospitals tell none.
     test_error : float
@@ -85,7 +85,7 @@ def _summarize(path: Path) -> RunSummary:
         status=current_status(path, events),
         rounds=max((int(e["round"]) for e in rounds if e.get("arm", "federated") == arm), default=0),
         score=max(scores, default=None),
-        sites=len({e["site"] for e in events if e["event"] == "joined"}),
+        sites=len({e["site"] for e in events if e["event"] == "joined" and not e.get("external")}),
         test_score=test_score,
         test_error=test_error,
     )

@@ -12,7 +12,7 @@ from medfl.runs.run_folder import Run
 from medfl.server.checkpoints import checkpoint_name
 from medfl.server.federation import Federation
 from medfl.server.local_training import LocalTraining
-from medfl.server.training import test_results
+from medfl.server.test_results import part_external, test_results
 
 
 class EnsembleTest:
@@ -50,8 +50,9 @@ class EnsembleTest:
         names = {site: checkpoint_name(self._local.name, site, best) for site, best in chosen.items()}
         extra = {records.ENSEMBLE: ",".join(names.values())}
         answers = self._federation.evaluate(ArrayRecord(), "test", self.name, 1, own_folder=True, extra=extra)
-        event = {"event": "test", "arm": self.name, "model": {"members": chosen}} | _count_bytes(self._run, names, len(answers))
-        self._run.history.append(event | test_results(self._run.study, answers))
+        own, external = part_external(self._run.study, answers)
+        event = {"event": "test", "arm": self.name, "model": {"members": chosen}} | _count_bytes(self._run, names, len(own))
+        self._run.history.append(event | test_results(self._run.study, own) | external)
 
 
 def _count_bytes(run: Run, names: dict[str, str], sites: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -33,12 +33,15 @@ class Federation:
         Name of the site behind each node that joined, in the order of the names. It grows when sites join later.
     joiner : SiteJoiner, optional
         Adds those sites; without one nobody joins later.
+    external : dict of int to str
+        Name of the external hospital behind each node: it is tested at the end, and asked nothing else.
     """
 
     grid: Grid
     run: Run
     sites: dict[int, str]
     joiner: SiteJoiner | None = None
+    external: dict[int, str] = field(default_factory=dict)
 
     @property
     def study(self) -> Study:
@@ -74,7 +77,7 @@ class Federation:
         owner: str = "",
         extra: Mapping[str, str] | None = None,
     ) -> dict[str, Metrics]:
-        """Have every site score a model on one of its splits.
+        """Have every site score a model on one of its splits; in a test the external hospitals too.
 
         Parameters
         ----------
@@ -115,32 +118,23 @@ class Federation:
             config[records.MODEL_ROUND] = model_round
         config.update(extra or {})
         answers: dict[str, Metrics] = {}
-        for node, answer in self.query(MessageType.EVALUATE, self._evaluation_contents(model, config)):
-            site = self.sites[node]
+        asked = self.sites | (self.external if split == "test" else {})
+        for node, answer in self.query(MessageType.EVALUATE, _evaluation_contents(asked, model, config)):
+            site = asked[node]
             if isinstance(answer, str):
                 self.record_failure(site, split, answer)
                 continue
             try:
-                answers[site] = self._read_evaluation(answer, split, arm)
+                answers[site] = self._read_evaluation(answer, arm, has_personal=split == "test" and node in self.sites)
             except ExchangeError as refusal:
                 self.record_failure(site, split, describe_refusal(refusal))
         return dict(sorted(answers.items()))
 
-    def _evaluation_contents(
-        self, model: ArrayRecord | Mapping[str, ArrayRecord], config: ConfigRecord
-    ) -> dict[int, RecordDict]:
-        """Return what each node is sent; one object for all that get the same model."""
-        if isinstance(model, ArrayRecord):
-            return dict.fromkeys(self.sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
-        models = {node: model[site] for node, site in self.sites.items() if site in model}
-        contents = {id(arrays): RecordDict({records.ARRAYS: arrays, records.CONFIG: config}) for arrays in models.values()}
-        return {node: contents[id(arrays)] for node, arrays in models.items()}
-
-    def _read_evaluation(self, answer: RecordDict, split: str, arm: str) -> Metrics:
+    def _read_evaluation(self, answer: RecordDict, arm: str, *, has_personal: bool) -> Metrics:
         """Return the metrics of an answer, or raise ExchangeError when they are not what the study asks for."""
         values = read_metrics(answer)
         metrics.check(self.study, values)
-        if split == "test" and arm == "federated" and self.study.has_personal_models:
+        if has_personal and arm == "federated" and self.study.has_personal_models:
             metrics.check(self.study, metrics.personal_part(values))
         return values
 
@@ -159,6 +153,17 @@ class Federation:
     def record_failure(self, site: str, during: str, reason: str) -> None:
         """Record that a site could not do its part."""
         self.run.history.append({"event": "failed", "site": site, "during": during, "reason": reason})
+
+
+def _evaluation_contents(
+    sites: Mapping[int, str], model: ArrayRecord | Mapping[str, ArrayRecord], config: ConfigRecord
+) -> dict[int, RecordDict]:
+    """Return what each node is sent; one object for all that get the same model."""
+    if isinstance(model, ArrayRecord):
+        return dict.fromkeys(sites, RecordDict({records.ARRAYS: model, records.CONFIG: config}))
+    models = {node: model[site] for node, site in sites.items() if site in model}
+    contents = {id(arrays): RecordDict({records.ARRAYS: arrays, records.CONFIG: config}) for arrays in models.values()}
+    return {node: contents[id(arrays)] for node, arrays in models.items()}
 
 
 def record_waiting(run: Run, during: str, sites: Iterable[str], seconds: float) -> None:

@@ -26,14 +26,17 @@ class FineTunedTraining(LocalTraining):
     name = "fine-tuned"
 
     def test(self) -> None:
-        """Have every site score its own chosen model on its test patients, once."""
+        """Have every site score its own chosen model on its test patients, once, and external hospitals the model of each."""
         waiting = {name: series.best_round for name, series in self._series.items() if name not in self._tested_series}
         if not waiting:
             return
         models = {name: records.to_array_record(self._series.load(name, best).arrays) for name, best in waiting.items()}
-        answers = self._federation.evaluate(models, "test", self.name, self._last_round + 1, own_folder=True)
+        after = self._last_round + 1
+        answers = self._federation.evaluate(models, "test", self.name, after, own_folder=True)
         for site, answer in answers.items():
-            self._record_test({"round": waiting[site], "site": site}, {site: answer})
+            elsewhere = dict.fromkeys(self._federation.external.values(), models[site])
+            external = self._federation.evaluate(elsewhere, "test", self.name, after, own_folder=True, owner=site)
+            self._record_test({"round": waiting[site], "site": site}, {site: answer} | external)
 
     def _add_series(self) -> None:
         super()._add_series()

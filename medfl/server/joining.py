@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from flwr.app import ArrayRecord
@@ -14,7 +15,8 @@ from medfl.messages.exchange import NOT_CONNECTED
 from medfl.runs.run_folder import Run
 from medfl.server.federation import Federation, record_waiting
 from medfl.server.site_joiner import SiteJoiner
-from medfl.study import StudyApp
+from medfl.study import Study, StudyApp
+from medfl.study.external_hospitals import check_external
 from medfl.system.text import join_names
 
 _POLL = 0.2  # seconds between two looks for further nodes
@@ -52,8 +54,8 @@ def join_sites(
     Raises
     ------
     QuorumError
-        ``TOO-FEW-SITES`` when fewer sites than the quorum joined; it names the missing ones. ``SITE-TWICE`` when two nodes
-        give one name.
+        ``TOO-FEW-SITES`` when fewer sites than the quorum joined, or an external hospital did not; it names the missing ones.
+        ``SITE-TWICE`` when two nodes give one name.
     ConfigError
         When more hospitals joined than each of them approved (`Study.check_sites`).
     """
@@ -62,8 +64,9 @@ def join_sites(
         unseen = set(enrolled) - {info.name for info in grid.get_nodes()}
         record_waiting(run, "join", unseen, study.strategy.wait)
     nodes = wait_for_nodes(grid, expected, study.strategy.wait)
-    joiner = SiteJoiner(grid, run, layout, start)
-    federation = Federation(grid, run, {} if sites is None else sites, joiner)
+    external: dict[int, str] = {}
+    joiner = SiteJoiner(grid, run, layout, start, external)
+    federation = Federation(grid, run, {} if sites is None else sites, joiner, external)
     joiner.query(nodes)
     joiner.wait_for_replies(study.strategy.deadline, federation.sites)
     missing = sorted(set(enrolled) - set(federation.sites.values()))
@@ -72,6 +75,7 @@ def join_sites(
     if enrolled:
         study.check_sites(len(federation.sites))
     joiner.has_started = True
+    _check_external(study, external.values(), joiner.refused)
     if len(federation.sites) < federation.quorum:
         reasons = dict.fromkeys(missing, NOT_CONNECTED) | joiner.refused
         alike: dict[str, list[str]] = {}  # a reason is said once, after all whom it concerns
@@ -79,14 +83,24 @@ def join_sites(
             alike.setdefault(explain_reason(reason).removesuffix("."), []).append(site)
         names = "; ".join(f"{join_names(sites)}, {reason}" for reason, sites in alike.items())
         has_counted = enrolled and federation.sites
+        wanted = max(expected, len(nodes)) - len(external)
         resume = "'medfl resume' goes on with this run then, and counts as no further one." if has_counted else ""
         raise QuorumError(
             "TOO-FEW-SITES",
-            f"{len(federation.sites)} of {max(expected, len(nodes))} sites can take part; {federation.quorum} are needed."
+            f"{len(federation.sites)} of {wanted} sites can take part; {federation.quorum} are needed."
             f"{f' Missing: {names}.' if names else ''}",
             " ".join(filter(None, (fixes_of(reasons.values()), resume, "With strategy.quorum a study can ask for fewer."))),
         )
     return federation
+
+
+def _check_external(study: Study, joined: Collection[str], refused: Mapping[str, str]) -> None:
+    """Raise ``TOO-FEW-SITES`` when an external hospital cannot be tested: the run would not be what the study says."""
+    if missing := sorted(set(study.evaluation.external) - set(joined)):
+        reasons = {site: refused.get(site, NOT_CONNECTED) for site in missing}
+        told = "; ".join(f"{site}, {explain_reason(reason).removesuffix('.')}" for site, reason in reasons.items())
+        fixes = fixes_of(reasons.values())
+        raise QuorumError("TOO-FEW-SITES", f"external hospitals cannot be tested: {told}.", f"{fixes} Or name others.".strip())
 
 
 def count_expected_sites(app: StudyApp) -> int:
@@ -102,12 +116,14 @@ def with_simulated_sites(app: StudyApp) -> StudyApp:
     Raises
     ------
     ConfigError
-        When they are real, and the study asks for what only a simulation can do.
+        When they are real, and the study asks for what only a simulation can do; when an external one is not in the data.
     """
     if not app.is_simulation:
         app.study.check_real()
         return app
-    return replace(app, simulated_sites=tuple(site.name for site in read_simulated_sites(app.simulation)))
+    names = tuple(site.name for site in read_simulated_sites(app.simulation))
+    check_external(app.study, names)
+    return replace(app, simulated_sites=names)
 
 
 def wait_for_nodes(grid: Grid, expected: int, seconds: float) -> list[int]:

@@ -79,21 +79,25 @@ def check_simulated_data(app: StudyApp, past: Sequence[Event], events: Sequence[
     RunError
         ``RUN-OTHER-DATA``.
     DataError
-        ``CLASS-WITHOUT-CASE`` when no site has a case of a class, ``CASES-LEFT-OUT`` when more cases had to be left out than
-        the simulation allows.
+        ``CLASS-WITHOUT-CASE`` when no site that trains has a case of a class, ``CASES-LEFT-OUT`` when more cases had to be left
+        out than the simulation allows, ``EXTERNAL-COPIES`` when an image of an external hospital is at one that trains as well.
     """
     if not app.is_simulation:
         return
     joined = _latest_joined(events)
     reports = {site: event["simulated"] for site, event in joined.items()}
     _check_same_data(past, reports)
+    external = {site: reports[site] for site in app.study.evaluation.external if site in reports}
+    trains = [report for site, report in reports.items() if site not in external]
+    _check_no_image_is_known(external, trains)
     left_out = sum(report["left-out"] for report in reports.values())
     total = left_out + sum(report["usable"] for report in reports.values())
     because = _describe_exclusions((event["excluded"] for event in joined.values()), left_out)
-    present = set().union(*(report["classes"] for report in reports.values()))
+    present = set().union(*(report["classes"] for report in trains))
     wanted = app.study.task.classes if app.study.task.kind == "classification" else app.study.task.foreground
     if missing := [name for name in wanted if name not in present]:
-        what = f"no hospital has a usable case of {join_words([repr(name) for name in missing])}{because}."
+        who = "no hospital that trains" if external else "no hospital"
+        what = f"{who} has a usable case of {join_words([repr(name) for name in missing])}{because}."
         raise DataError("CLASS-WITHOUT-CASE", what, "Write task.classes as the data does, or take other data.")
     if left_out > (allowed := app.simulation.max_excluded * total):
         limit = f"simulation.max-excluded = {app.simulation.max_excluded:g} allows {int(allowed)}"
@@ -113,6 +117,16 @@ def _check_same_data(past: Sequence[Event], reports: dict[str, dict[str, Any]]) 
     if changed := sorted(site for site in before.keys() & reports.keys() if before[site] != reports[site]["data"]):
         what = f"the images or labels of {join_words(changed)} are not those with which the run began."
         raise RunError("RUN-OTHER-DATA", what, "Put them back as they were, or start a new run.")
+
+
+def _check_no_image_is_known(external: Mapping[str, Mapping[str, Any]], trains: Iterable[Mapping[str, Any]]) -> None:
+    known = {image for report in trains for image in report.get("images", ())}
+    found = {site: len(known.intersection(report.get("images", ()))) for site, report in external.items()}
+    if shared := {site: count for site, count in found.items() if count}:
+        where = join_words([f"{plural(count, 'image')} of {site}" for site, count in shared.items()])
+        what = f"{where} {'is' if sum(shared.values()) == 1 else 'are'} also at a hospital that trains: nothing would be new."
+        fix = "Remove the copies from one of them, or name other external hospitals."
+        raise DataError("EXTERNAL-COPIES", what, fix)
 
 
 def _describe_exclusions(excluded: Iterable[Mapping[str, int]], left_out: int) -> str:

@@ -39,6 +39,8 @@ class SiteJoiner:
         Hash of the model (`records.model_hash`); a site whose network differs cannot take part.
     start : ArrayRecord, optional
         The whole first model, of a study that sends it as sites join.
+    external : dict of int to str, optional
+        The mapping that gets the external hospitals of a simulation instead of that of the sites; a new one unless given.
 
     Attributes
     ----------
@@ -48,9 +50,12 @@ class SiteJoiner:
         Whether the rounds have begun: from then on a site that cannot join is left out, and does not end the run.
     """
 
-    def __init__(self, grid: Grid, run: Run, layout: str, start: ArrayRecord | None = None) -> None:
+    def __init__(
+        self, grid: Grid, run: Run, layout: str, start: ArrayRecord | None = None, external: dict[int, str] | None = None
+    ) -> None:
         self._grid, self._run, self._layout = grid, run, layout
         self._start = {} if start is None else {records.START: start}
+        self._external = {} if external is None else external
         self._has_enrolled = bool(run.app.server.enrolled)
         self.refused: dict[str, str] = {}
         self.has_started = False
@@ -95,7 +100,8 @@ class SiteJoiner:
         """
         now = time.monotonic()
         resting = {node for node, (until, _) in self._rests.items() if until > now}
-        new = [node for node in self._grid.get_node_ids() if node not in sites and node not in resting]
+        known = {*sites, *self._external, *resting}
+        new = [node for node in self._grid.get_node_ids() if node not in known]
         beyond = {node for node in new if self._is_beyond(node, sites)}
         for node in sorted(beyond):
             self._record_failure(node, _BEYOND)
@@ -112,6 +118,7 @@ class SiteJoiner:
             name, event = _parse_join_reply(reply.content, self._layout, self._run.app)
             event |= {"bytes-down": self._start[records.START].count_bytes()} if self._start else {}
             self._check_name(node, name)
+            sites = self._external if name in self._run.study.evaluation.external else sites
             others = [other for other, known in sites.items() if known != name or self._is_connected(other, name)]
         except ExchangeError as refusal:
             self._let_rest(node, refusal.code)
@@ -187,6 +194,7 @@ def _parse_join_reply(content: RecordDict, layout: str, app: StudyApp) -> tuple[
         return name, {
             "event": "joined",
             "site": name,
+            **({"external": True} if name in app.study.evaluation.external else {}),
             **{split: _require_int(numbers[f"join.{split}-patients"]) for split in splits},
             "cases": {split: _require_int(numbers[f"join.{split}-cases"]) for split in splits},
             "excluded": counts.from_text(str(site[records.EXCLUDED])),
@@ -206,7 +214,9 @@ def _simulated_data(site: ConfigRecord, study: Study) -> dict[str, object]:
     digest = str(site[records.DATA_DIGEST])
     if min(left_out, usable) < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError("neither a count nor a digest")
-    return {"simulated": {"left-out": left_out, "usable": usable, "classes": classes, "data": digest}}
+    told = {"left-out": left_out, "usable": usable, "classes": classes, "data": digest}
+    images = {"images": str(site[records.IMAGES]).split(",")} if study.evaluation.external else {}
+    return {"simulated": told | images}
 
 
 def _annotated_classes(text: str, study: Study) -> list[str]:

@@ -24,8 +24,8 @@ from medfl.runs import Event
 from medfl.runs.history import is_complete_round
 from medfl.server.checkpoints import SHARED, ModelSeriesStore
 from medfl.server.federation import Federation
+from medfl.server.test_results import part_external, test_results
 from medfl.strategies.fedavg import FedAvg
-from medfl.study import Study
 
 
 class ArmTrainer(ABC):
@@ -71,7 +71,7 @@ class ArmTrainer(ABC):
         last: Event = {}  # of the last round that is done
         unscored = 0  # round whose models are still to be scored in an exchange of their own
         for event in events:
-            if event["event"] == "joined":
+            if event["event"] == "joined" and not event.get("external"):
                 joined.add(str(event["site"]))
             elif event.get("arm") != self.name:
                 continue
@@ -157,7 +157,8 @@ class ArmTrainer(ABC):
         """Drop the series that hold no result of training, once the last round is done: none, unless an arm says otherwise."""
 
     def _record_test(self, model: dict[str, Any], answers: Mapping[str, Metrics]) -> None:
-        self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(answers))
+        own, external = part_external(self._study, answers)
+        self._run.history.append({"event": "test", "arm": self.name, "model": model} | self._test_event(own) | external)
 
     def _test_event(self, answers: Mapping[str, Metrics]) -> dict[str, Any]:
         """Return the results of a test, by site and merged."""
@@ -252,14 +253,6 @@ class ArmTrainer(ABC):
     def _is_finished(self) -> bool:
         patience = self._study.strategy.patience
         return self._last_round >= self._rounds or bool(patience and self._series.has_stalled(self._last_round, patience))
-
-
-def test_results(study: Study, answers: Mapping[str, Metrics]) -> dict[str, Any]:
-    """Return for the history what a test came to, by site and merged."""
-    sites = {site: {"metrics": values, "derived": metrics.derive(study, values)} for site, values in answers.items()}
-    merged = metrics.merge(study, list(answers.values()))
-    errors = metrics.score_errors(study, list(answers.values()))
-    return {"sites": sites, "eval": merged, "derived": metrics.derive(study, merged), "errors": errors}
 
 
 def _check_min_patients(record: RoundRecord, min_patients: int) -> None:

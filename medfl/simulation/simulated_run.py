@@ -22,6 +22,7 @@ from medfl.simulation.worker_pool import has_cuda
 from medfl.site import Site
 from medfl.strategies.strategy_registry import build_strategy
 from medfl.study import Study, StudyApp, read_app_and_run_config, read_study_file
+from medfl.study.external_hospitals import check_external
 from medfl.study.study_file import STUDY_FILE, Scalar, StudyFile
 from medfl.system.locks import take_lock
 
@@ -140,8 +141,8 @@ def plan_simulation(
     Raises
     ------
     ConfigError
-        When the study or a ``site.toml`` is wrong, the study asks for Shapley values of too many sites, or the data says that
-        it is of another modality.
+        When the study or a ``site.toml`` is wrong, an external hospital is not in the data, the study asks for Shapley values
+        of too many sites, or the data says that it is of another modality.
     DataError
         When there is no hospital in the data.
     RunError
@@ -160,7 +161,9 @@ def plan_simulation(
     sites = read_simulated_sites(app.simulation)
     if not sites:
         raise DataError("NO-SITES", "there is no hospital in the data.", "Name a folder with '--data'.")
-    app.study.contribution.check_sites(len(sites))
+    names = {site.name for site in sites}
+    check_external(app.study, names)
+    app.study.contribution.check_sites(len(names - set(app.study.evaluation.external)))
     if app.simulation.site_count:
         for site in {site.root: site for site in sites}.values():  # once for each folder, before anything starts
             check_division(site, app.study)

@@ -89,8 +89,8 @@ _KEYS = (
     _not_offered("multi-label multilabel", _KINDS[1].what, _KINDS[1].fix),
     _not_offered(
         "external external-hospitals",
-        "hospitals that are only tested on are not there.",
-        "Simulate without the hospital, and test the model there by itself.",
+        "hospitals that are only tested on are named elsewhere.",
+        'Write them in the table evaluation, for example external = "hospital-c".',
     ),
     _not_offered(
         "secure-aggregation secagg secagg-plus",

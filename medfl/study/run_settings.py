@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.errors.validation import InconsistentError
 from medfl.schema import Floats, Number, Section, Strings
-from medfl.study.sections import Fraction, NotNegative
+from medfl.study.sections import Fraction, NotNegative, Sites
 from medfl.study.study_file import STUDY_FILE
 from medfl.study.task import Task
 
-Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 Partition = Literal["auto", "none", "column", "random", "label-skew", "quantity-skew", "positives"]
 Strength = Annotated[Number, Field(ge=0, lt=1)]
 

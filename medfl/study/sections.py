@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from medfl.errors import ConfigError, Problem
 from medfl.schema import Floats, Ints, Number, Options, Section, Sizes, Strings
@@ -21,6 +21,7 @@ MAX_SHAPLEY_SITES = 6  # sites whose Shapley values are computed: 64 models a ro
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+Sites = Annotated[Strings, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]  # names
 
 
 class Preprocessing(Section):
@@ -158,6 +159,17 @@ class Evaluation(Section):
     margin: Annotated[  # of Dice or AUROC, by which federated training may be below pooled and count as no worse; 0: none
         Number, Field(ge=0, lt=1, exclude_if=lambda value: not value)  # likewise
     ] = 0.0
+    external: Annotated[  # hospitals that neither train nor choose a model; see `medfl.study.external_hospitals`
+        Sites, Field(exclude_if=lambda value: not value)  # likewise
+    ] = ()
+
+    def real_problems(self) -> list[Problem]:
+        """Return what of this only a simulation can do."""
+        if not self.external:
+            return []
+        what = "external hospitals are for a simulation; in a federation, each hospital that takes part trains."
+        fix = "Simulate it with medfl simulate, or leave the key out; a hospital can test a finished model by itself."
+        return [Problem("pyproject.toml", "evaluation.external", what, fix)]
 
 
 class Strategy(Section):

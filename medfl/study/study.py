@@ -237,8 +237,8 @@ class Study(Section):
     def check_real(self) -> None:
         """Raise ConfigError when the study asks real hospitals for what only a simulation can do."""
         fix = 'Simulate it with medfl simulate; for a federation write arms = "federated,local".'
-        reasons = (reason for arm, reason in SIMULATED_ARMS.items() if arm in self.arms)
-        if problems := [Problem("pyproject.toml", "arms", reason, fix) for reason in reasons]:
+        arms = [Problem("pyproject.toml", "arms", reason, fix) for arm, reason in SIMULATED_ARMS.items() if arm in self.arms]
+        if problems := arms + self.evaluation.real_problems():
             raise ConfigError(problems)
 
     def rounds_of(self, arm: str) -> int:

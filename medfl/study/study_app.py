@@ -54,8 +54,9 @@ class StudyApp:
 
     @property
     def quorum(self) -> int:
-        """Replies that a round needs to count, with the sites that are enrolled or simulated."""
-        return self.study.quorum(len(self.server.enrolled) or len(self.simulated_sites))
+        """Replies that a round needs to count, with the sites that are enrolled, or simulated and not external."""
+        trains = set(self.simulated_sites) - set(self.study.evaluation.external)
+        return self.study.quorum(len(self.server.enrolled) or len(trains))
 
 
 def read_app(source: Path | StudyFile, overrides: Mapping[str, Scalar] | None = None) -> StudyApp:

@@ -42,6 +42,13 @@ def test_the_order_of_the_cases_does_not_matter(make_study: Any) -> None:
     assert assign_splits(cases(15), study) == assign_splits(cases(15)[::-1], study)
 
 
+def test_all_patients_of_an_external_hospital_are_tested_whatever_its_index_says(make_study: Any) -> None:
+    study = make_study(evaluation__external="north")
+    for given in ([], ["train", "train", "", "test"]):
+        assert set(assign_splits(cases(4, splits=given), study, "north").values()) == {"test"}
+    assert "train" in assign_splits(cases(4), study, "south").values()
+
+
 def test_someone_always_trains(make_study: Any) -> None:
     study = make_study(splits__validation=0.45, splits__test=0.5)
     assert list(assign_splits(cases(1), study).values()) == ["train"]

@@ -33,7 +33,7 @@ def refuse(folder: Path, key: str, value: Scalar) -> Problem:
         ("splits.folds", 5, "no cross-validation"),
         ("cross-validation", 5, "no cross-validation"),
         ("task.regions", "whole,core", "structures that overlap"),
-        ("evaluation.external", "hospital-c", "only tested on"),
+        ("simulation.external", "hospital-c", "only tested on"),
         ("privacy.secure-aggregation", True, "secure aggregation is not there"),
     ],
 )

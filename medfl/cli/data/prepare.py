@@ -59,7 +59,7 @@ def prepare(
         errors.print("What is prepared stays. Give the same command again to go on.", style="yellow")
         raise
     _print_summary(prepared, as_json=as_json)
-    check_policy(site, prepared)
+    check_policy(site, prepared, study)
 
 
 def _print_forecast(forecast: Forecast, *, quiet: bool) -> None:

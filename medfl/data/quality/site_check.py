@@ -29,7 +29,7 @@ from medfl.data.quality.measure import measure_case
 from medfl.data.quality.study_inference import infer_study
 from medfl.data.quality.unlabelled import ONLY_IMAGES, has_no_labels, mark_unlabelled, unlabelled_cases
 from medfl.data.same_content import Copies, settle_copies
-from medfl.data.splits import assign_splits
+from medfl.data.splits import assign_splits, needed_split
 from medfl.data.store.prepare import check_policy
 from medfl.errors import DataError, MedflError
 from medfl.site import Site
@@ -89,7 +89,7 @@ def check_site(
             study, assumed = infer_study(site, indexing, modality)
             site = site.model_copy(update={"data": site.data.model_copy(update={"channels": study.task.channel_names})})
         cohort = read_cohort(site, study, indexing, account=True, inferred=not study_name)
-        splits = assign_splits(cohort.cases, study)
+        splits = assign_splits(cohort.cases, study, site.name)
     except DataError as error:
         whole, task = Finding.from_error(error), study.task if study else None
         files, table = _look_at_unread(site)
@@ -228,12 +228,12 @@ def _build_check(site: Site, study: Study, cohort: Cohort, facts: Sequence[CaseF
         looked = {value for case in usable for value in case.annotated or range(len(study.task.classes))}
         general += find_missing_classes({index for case in usable for index, _ in case.amounts}, study, looked)
     ids, files = cohort.patient_ids, cohort.files
-    general += find_small_classes(count_classes(cases, study.task), study)
-    if any(case.split for case in cohort.cases):
-        general += find_empty_splits(cases, study)
+    if needed_split(study, site.name) == "train":  # an external hospital has one split, and is to have no other
+        general += find_small_classes(count_classes(cases, study.task), study)
+        general += find_empty_splits(cases, study) if any(case.split for case in cohort.cases) else ()
     check = SiteCheck(site.name, study.name, study.task, (), tuple(cases), tuple(general), ids, None, fast, files)
     try:
-        check_policy(site, check.to_prepared())
+        check_policy(site, check.to_prepared(), study)
     except DataError as error:
         return replace(check, refusal=Finding.from_error(error))
     return check

@@ -11,7 +11,7 @@ from medfl.data.cohort import find_missing_classes, read_cohort
 from medfl.data.findings import Finding
 from medfl.data.index.case_records import reading_results, save_reading_results
 from medfl.data.same_content import settle_copies
-from medfl.data.splits import assign_splits
+from medfl.data.splits import assign_splits, needed_split
 from medfl.data.store.cache_key import store_root
 from medfl.data.store.case_cache import CaseCache, Outcome
 from medfl.data.store.forecast import Forecast, forecast
@@ -55,7 +55,7 @@ def prepare(site: Site, study: Study, progress: Progress | None = None) -> Prepa
         ``DISK-FULL`` when the store is full.
     """
     prepared = prepare_cases(site, study, progress)
-    check_policy(site, prepared)
+    check_policy(site, prepared, study)
     return prepared
 
 
@@ -84,7 +84,7 @@ def prepare_cases(
         For the same reasons as in `prepare`, except those of the policy.
     """
     cohort = read_cohort(site, study)
-    splits = assign_splits(cohort.cases, study)  # before any case is read: a file that turns bad must not move other patients
+    splits = assign_splits(cohort.cases, study, site.name)  # before any is read: a file that turns bad must not move others
     order = [replace(case, split=splits[case.name]) for case in cohort.cases]
     cache = CaseCache(site, study)
     if announce:
@@ -160,8 +160,17 @@ def count_exclusions(prepared: PreparedData) -> dict[str, int]:
     return dict(sorted(Counter(first.values()).items()))
 
 
-def check_policy(site: Site, prepared: PreparedData) -> None:
+def check_policy(site: Site, prepared: PreparedData, study: Study) -> None:
     """Raise when a site has too few usable cases, or had to leave out too many, by its own policy.
+
+    Parameters
+    ----------
+    site : Site
+        The hospital.
+    prepared : PreparedData
+        Its cases.
+    study : Study
+        Says whether the hospital is external, and so needs test cases instead of training cases.
 
     Raises
     ------
@@ -180,7 +189,8 @@ def check_policy(site: Site, prepared: PreparedData) -> None:
         share, allowed = f"{excluded / total:.0%}", f"{site.policy.max_excluded:.0%}"
         what = f"{excluded} of {total} cases had to be left out ({share}), the site allows {allowed}{because}."
         raise DataError("SITE-EXCLUDED", what, f"Repair them, or raise policy.max-excluded in the site.toml. {_NOTHING_SENT}")
-    training = len(prepared.get_split("train"))
-    if training < site.policy.min_cases:
-        what = f"{training} usable training cases, the site asks for at least {site.policy.min_cases}{because}."
+    split = needed_split(study, site.name)
+    cases, use = len(prepared.get_split(split)), {"train": "training", "test": "test"}[split]
+    if cases < site.policy.min_cases:
+        what = f"{cases} usable {use} cases, the site asks for at least {site.policy.min_cases}{because}."
         raise DataError("SITE-TOO-SMALL", what, f"Add cases, or lower policy.min-cases in the site.toml. {_NOTHING_SENT}")

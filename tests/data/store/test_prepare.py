@@ -24,6 +24,7 @@ from medfl.data.volume import Volume
 from medfl.errors import DataError, DiskFullError
 from medfl.site import Resources, Site, SiteData
 from medfl.study import Study
+from medfl.study.sections import Evaluation
 from tests.data.store.store_site import config_of, forbid_reading, mask_of, site_of, spoil, study_of, write_nifti
 
 
@@ -198,9 +199,17 @@ def test_too_few_training_cases_is_refused(tmp_path: Path) -> None:
     assert "nothing was sent" in caught.value.fix
 
 
+def test_an_external_hospital_needs_test_cases_and_no_training_cases(tmp_path: Path) -> None:
+    study = study_of().model_copy(update={"evaluation": Evaluation(external=("north",))})
+    prepared = prepare(site_of(tmp_path / "north", 4, min_cases=4), study)
+    assert [prepared.count_patients(split) for split in ("train", "validation", "test")] == [0, 0, 4]
+    with pytest.raises(DataError, match="4 usable test cases, the site asks for at least 10"):
+        prepare(site_of(tmp_path / "north", 4, min_cases=10), study)
+
+
 def test_empty_site_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        check_policy(Site(name="north"), PreparedData("north", (), (), True))
+        check_policy(Site(name="north"), PreparedData("north", (), (), True), study_of())
     assert caught.value.code == "SITE-EMPTY"
 
 
