@@ -12,7 +12,7 @@ from medfl.errors import DataError
 from medfl.study import Study
 
 
-def assign_splits(cases: Sequence[Case], study: Study, site: str = "") -> dict[str, Split]:
+def assign_splits(cases: Sequence[Case], study: Study, site: str) -> dict[str, Split]:
     """Assign every case of one site to a split, by patient.
 
     Patients are taken in the keyed order of their ids: first the test share, then the validation share, the rest trains. In

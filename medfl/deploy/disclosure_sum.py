@@ -85,12 +85,12 @@ def count_sizes(site: Site, study: Study, progress: Progress | None = None) -> d
     DataError
         When the data cannot be read.
     """
-    return size_splits(read_cohort(site, study, progress).cases, study)
+    return size_splits(read_cohort(site, study, progress).cases, study, site.name)
 
 
-def size_splits(cases: Sequence[Case], study: Study) -> dict[str, SplitSize]:
-    """Return how many patients, labels and images of some cases each split has."""
-    splits = assign_splits(cases, study)
+def size_splits(cases: Sequence[Case], study: Study, site: str) -> dict[str, SplitSize]:
+    """Return how many patients, labels and images of some cases of a site each split has."""
+    splits = assign_splits(cases, study, site)
     patients, units, images = (defaultdict[str, list[object]](list) for _ in range(3))
     for case in cases:
         split = splits[case.name]

@@ -142,7 +142,7 @@ def _find_sizes(site: Site, ledger: Ledger, usage: ApprovalUsage, study: Study) 
     """Return the largest sizes that the splits have today or had in a run."""
     try:
         cases = read_cohort(site, study).cases
-        sizes = size_splits(cases, study)
+        sizes = size_splits(cases, study, site.name)
     except MedflError:
         return None
     units = {write_member(case.patient, case.name): unit_of(case) for case in cases}

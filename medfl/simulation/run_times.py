@@ -70,7 +70,7 @@ def _measure(waiting: Sequence[PlannedRun], workers: int) -> RunTime:
     counts = [count for site in sites if (count := _count_training_cases(site, study))]
     steps, parallel = count_steps(study, *counts), workers or default_workers(len(sites), study.training.threads)
     counted = [(arm, _count_steps(each, arm, steps)) for each in waiting for arm in each.simulation.study.arms]
-    at_once = min(parallel, len(sites))
+    at_once = max(1, min(parallel, len(counts)))
     in_turn = sum(count / (1 if arm == "pooled" else at_once) for arm, count in counted)  # one place is one process
     return RunTime(seconds * in_turn, "step", round(sum(count for _, count in counted)))
 
@@ -84,7 +84,7 @@ def _count_steps(planned: PlannedRun, arm: str, steps: int) -> float:
 
 
 def _count_training_cases(site: Site, study: Study) -> int:
-    return list(assign_splits(read_cohort(site, study).cases, study).values()).count("train")
+    return list(assign_splits(read_cohort(site, study).cases, study, site.name).values()).count("train")
 
 
 def _rounds_left(planned: PlannedRun) -> int:

@@ -122,7 +122,7 @@ def test_the_column_split_is_honoured(csv_site: Any, make_study: Any) -> None:
     assert codes(cohort) == {"SPLIT-VALUE": 1}
     (empty,) = cohort.findings
     assert empty.what == "the column 'split' is empty in this row."
-    assert sorted(assign_splits(cohort.cases, make_study()).values()) == ["test", "train"]
+    assert sorted(assign_splits(cohort.cases, make_study(), "north").values()) == ["test", "train"]
 
 
 def test_a_word_that_is_no_split_is_told_with_the_words_that_are(csv_site: Any, make_study: Any) -> None:

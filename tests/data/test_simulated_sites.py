@@ -229,7 +229,7 @@ def _check(study: Study, simulation: Simulation, *, cases: int, every: int = 1, 
     for site in read_simulated_sites(simulation):
         cohort = read_cohort(site, study)
         told += [finding.code for finding in cohort.findings if finding.level == "error"]
-        splits = assign_splits(cohort.cases, study)
+        splits = assign_splits(cohort.cases, study, site.name)
         by_patient: dict[str, set[str]] = {}
         for case in cohort.cases:
             by_patient.setdefault(case.patient, set()).add(splits[case.name])

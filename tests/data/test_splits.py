@@ -31,7 +31,7 @@ def cases(patients: int, images: int = 1, classes: int = 0, splits: list[str] | 
 
 def test_shares_are_of_patients_and_no_patient_crosses(make_study: Any) -> None:
     study = make_study(splits__validation=0.1, splits__test=0.2)
-    found = assign_splits(cases(20, images=3), study)
+    found = assign_splits(cases(20, images=3), study, "north")
     assert Counter(found.values()) == {"train": 42, "test": 12, "validation": 6}  # 14, 4 and 2 patients of 3 images
     for p in range(20):
         assert len({found[f"case-{p}-{i}"] for i in range(3)}) == 1
@@ -39,7 +39,7 @@ def test_shares_are_of_patients_and_no_patient_crosses(make_study: Any) -> None:
 
 def test_the_order_of_the_cases_does_not_matter(make_study: Any) -> None:
     study = make_study()
-    assert assign_splits(cases(15), study) == assign_splits(cases(15)[::-1], study)
+    assert assign_splits(cases(15), study, "north") == assign_splits(cases(15)[::-1], study, "north")
 
 
 def test_all_patients_of_an_external_hospital_are_tested_whatever_its_index_says(make_study: Any) -> None:
@@ -51,25 +51,25 @@ def test_all_patients_of_an_external_hospital_are_tested_whatever_its_index_says
 
 def test_someone_always_trains(make_study: Any) -> None:
     study = make_study(splits__validation=0.45, splits__test=0.5)
-    assert list(assign_splits(cases(1), study).values()) == ["train"]
-    assert "train" in assign_splits(cases(2), study).values()
-    assert assign_splits([], study) == {}
+    assert list(assign_splits(cases(1), study, "north").values()) == ["train"]
+    assert "train" in assign_splits(cases(2), study, "north").values()
+    assert assign_splits([], study, "north") == {}
 
 
 def test_every_split_sees_every_class(make_study: Any) -> None:
     study = make_study(task__kind="classification", task__classes="a,b,c", splits__validation=0.1, splits__test=0.1)
-    found = assign_splits(cases(12, classes=3), study)
+    found = assign_splits(cases(12, classes=3), study, "north")
     for label in range(3):
         assert Counter(found[f"case-{p}-0"] for p in range(12) if p % 3 == label) == {"train": 2, "validation": 1, "test": 1}
 
 
 def test_splits_of_the_index_are_kept(make_study: Any) -> None:
     given = ["train", "train", "test", "test", "validation", "validation"]
-    assert list(assign_splits(cases(3, images=2, splits=given), make_study()).values()) == given
+    assert list(assign_splits(cases(3, images=2, splits=given), make_study(), "north").values()) == given
     with pytest.raises(DataError, match=r"SPLIT-LEAK.*1 patient"):
-        assign_splits(cases(3, images=2, splits=["train", "test", *given[2:]]), make_study())
+        assign_splits(cases(3, images=2, splits=["train", "test", *given[2:]]), make_study(), "north")
     with pytest.raises(DataError, match="SPLIT-MISSING"):
-        assign_splits(cases(3, images=2, splits=["", "", *given[2:]]), make_study())
+        assign_splits(cases(3, images=2, splits=["", "", *given[2:]]), make_study(), "north")
 
 
 def test_pseudonyms_depend_on_secret_site_and_patient() -> None:

@@ -32,6 +32,13 @@ def test_patients_and_images_are_counted_as_training_finds_them(site: Site, stud
         assert size.cases == len(prepared.get_split(split))
 
 
+def test_an_external_hospital_has_test_patients_alone(site: Site, study: Study) -> None:
+    evaluation = study.evaluation.model_copy(update={"external": (site.name,)})
+    sizes = count_sizes(site, study.model_copy(update={"evaluation": evaluation}))
+    everyone = sum(size.patients for size in count_sizes(site, study).values())
+    assert [sizes[split].patients for split in ("train", "validation", "test")] == [0, 0, everyone]
+
+
 def test_two_labels_of_one_patient_are_two_units_of_a_histogram(site: Site, study: Study) -> None:
     index = next(site.root.glob("*.csv"))
     head, *rows = index.read_text().splitlines()

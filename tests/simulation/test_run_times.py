@@ -53,6 +53,15 @@ def test_a_strategy_that_trains_two_models_takes_as_long_in_its_fewer_rounds(
     assert ditto == fedavg == run_times.RunTime(0.5 * 8 * 5, "step", 3 * 8 * 5)
 
 
+def test_external_hospitals_take_no_steps(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_time, "measure_step", lambda study, site: 0.5)
+    changes = {"rounds": 8, "training.local-steps": 5, "evaluation.external": "hospital-3"}
+    sweep = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["fedavg"], overrides=changes)
+    assert estimate_time(sweep, workers=3) == run_times.RunTime(0.5 * 8 * 5, "step", 2 * 8 * 5)
+
+
 def test_completed_runs_say_more_than_a_step(sweep: Sweep) -> None:
     first, second = sweep.runs
     run = Run.create(sweep.folder / "runs", first.simulation.app)

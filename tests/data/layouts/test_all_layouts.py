@@ -179,7 +179,7 @@ SERIES = [
 
 def splits_of(site: Site, study: Study) -> tuple[Counter[str], dict[str, str]]:
     cohort = read_cohort(site, study)
-    splits = assign_splits(cohort.cases, study)
+    splits = assign_splits(cohort.cases, study, site.name)
     by_patient: dict[str, set[str]] = {}
     for case in cohort.cases:
         by_patient.setdefault(case.patient, set()).add(splits[case.name])
@@ -328,7 +328,7 @@ def test_visits_in_names_are_of_one_patient_unless_an_index_says_who_is_who(
     joined = write is not csv_of_volumes
     assert sizes_of(cohort) == ([1, 1, 1, 3] if joined else [1] * 6)
     assert told_of_ids(cohort) == {"ID-VISIT": 2 if joined else 1}
-    splits = assign_splits(cohort.cases, make_study())
+    splits = assign_splits(cohort.cases, make_study(), "north")
     assert len({(case.patient, splits[case.name]) for case in cohort.cases}) == len({case.patient for case in cohort.cases})
     if joined:
         whose = "patient,split" if write is folders_of_volumes else "case,patient"

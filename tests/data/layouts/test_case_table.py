@@ -51,7 +51,7 @@ def test_the_cases_of_a_patient_are_in_one_split(root: Path, make_site: Any, mak
     cohort = read_cohort(make_site(root), make_study())
     assert (len(cohort.cases), cohort.patient_ids, codes(cohort)) == (CASES, True, {})
     splits = defaultdict(set)
-    for name, split in assign_splits(cohort.cases, make_study()).items():
+    for name, split in assign_splits(cohort.cases, make_study(), "north").items():
         splits[next(one.patient for one in cohort.cases if one.name == name)].add(split)
     assert len(splits) == CASES // 2
     assert all(len(of_patient) == 1 for of_patient in splits.values())

@@ -56,7 +56,7 @@ def index_of(root: Path, *rows: str, columns: str = "image,label,patient") -> No
 
 def splits_by(cohort: Cohort, study: Study, patients: list[str]) -> list[set[str]]:
     """Return the splits that the exams of each PatientID are in."""
-    splits = assign_splits(cohort.cases, study)
+    splits = assign_splits(cohort.cases, study, "north")
     found: dict[str, set[str]] = {}
     for case in cohort.cases:
         number = int(case.image.paths[0].parent.name[-2:])

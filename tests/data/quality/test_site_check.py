@@ -75,7 +75,7 @@ def test_the_policy_decides_on_the_counts_of_the_check(site: Site, make_study: S
 def test_splits_are_those_of_training(site: Site, make_study: StudyMaker) -> None:
     check, study = check_site(site, make_study())
     assert study is not None
-    dealt = assign_splits(read_cohort(site, study).cases, study)
+    dealt = assign_splits(read_cohort(site, study).cases, study, site.name)
     assert {case.case: case.split for case in check.usable} == {case.case: dealt[case.case] for case in check.usable}
     assert all(not case.split for case in check.left_out)
 
