@@ -48,7 +48,8 @@ class SweepDisplay:
             return
         rounds = [event for event in read_history(planned.simulation.run) if event["event"] == "round"]
         scores = [event["score"] for event in rounds if event.get("score") is not None]
-        self._rounds, self._score = len(rounds), f"{scores[-1]:.3f} on validation patients" if scores else ""
+        shown = scores and not self._sweep.arms  # of several arms of a run it would be anyone's
+        self._rounds, self._score = len(rounds), f"{scores[-1]:.3f} on validation patients" if shown else ""
 
     def run_line(self) -> str:
         """Return the run at hand as a line of a log, empty for none."""
@@ -60,7 +61,9 @@ class SweepDisplay:
         """Return the result of the last run that has ended as a line of a log."""
         result = self._results[-1]
         reason = f": {result.reason}" if result.reason else ""
-        return f"{self._name(len(self._results) - 1)}: {result.status}{reason}; {self._best()}"
+        return f"{self._name(len(self._results) - 1)}: {result.status}{reason}" + (
+            f"; {best}" if (best := self._best()) else ""
+        )
 
     def _round_of(self, planned: PlannedRun) -> str:
         return f"round {self._rounds} of {planned.rounds}"
@@ -73,7 +76,8 @@ class SweepDisplay:
         runs, finished = len(self._sweep.runs), len(self._results)
         texts = (f"run {min(finished + 1, runs)} of {runs}", format_times(self._elapsed, self._estimate_remaining()))
         head = progress_head(self._sweep.study.name, finished + self._fraction_done, runs, *texts)
-        return Group(head, Text(self._best(), style="dim"), self._table())
+        best = self._best()
+        return Group(head, *([Text(best, style="dim")] if best else []), self._table())
 
     @property
     def _current_run(self) -> PlannedRun | None:
@@ -101,18 +105,23 @@ class SweepDisplay:
         return waiting * self._elapsed / new
 
     def _best(self) -> str:
+        """Return the highest score so far; empty in a comparison, whose runs have several arms each."""
         from medfl.report.formatting import format_score
         from medfl.report.leaderboard import score_name
 
+        if self._sweep.arms:
+            return ""
         rows = self._leaderboard.rows if self._leaderboard else ()
         if not rows or not rows[0].completed_runs:
             return "no run has been tested yet"
         return f"highest so far: {rows[0].title}, {score_name(self._sweep.study)} {format_score(rows[0].score)}"
 
     def _table(self) -> Table:
-        table = Table("strategy", "seed", "state", "score", box=None, padding=(0, 2))
+        table = Table("strategy", "seed", "state", *([] if self._sweep.arms else ["score"]), box=None, padding=(0, 2))
         ranked = {
-            (row.text, run.seed): run for row in (self._leaderboard.rows if self._leaderboard else ()) for run in row.runs
+            (row.text, run.seed): run
+            for row in (self._leaderboard.rows if self._leaderboard and not self._sweep.arms else ())
+            for run in row.runs
         }
         first = min(max(0, len(self._results) - _MAX_ROWS // 2), max(0, len(self._sweep.runs) - _MAX_ROWS))
         for k, planned in list(enumerate(self._sweep.runs))[first : first + _MAX_ROWS]:
@@ -123,5 +132,5 @@ class SweepDisplay:
             elif planned is self._current_run:
                 state, score = self._round_of(planned), self._score
             row = (planned.spec.title, str(planned.seed), state or ("completed before" if planned.finished else ""), score)
-            table.add_row(*row, style=_STYLES.get(state))
+            table.add_row(*row[: len(table.columns)], style=_STYLES.get(state))
         return table

@@ -112,6 +112,26 @@ def test_the_rounds_of_all_arms_of_a_run_are_counted(nodule_study: Path, nodule_
     assert progress.run_line().endswith("round 2 of 2")
 
 
+def test_the_display_of_a_comparison_shows_no_score_of_an_arm_that_it_does_not_name(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    sweep = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["fedavg"], arms=["federated", "local", "pooled"])
+    run = Run.create(sweep.folder / "runs", sweep.runs[1].simulation.app)
+    run.history.append({"event": "round", "arm": "pooled", "round": 1, "score": 0.75, "sites": {}, "seconds": 1.0})
+    run.history.append({"event": "test", "arm": "local", "score": 0.5625, "sites": {}})
+    result = RunResult(sweep.runs[0], "completed", "")
+    board = build_leaderboard(sweep, [result])
+    scored = dataclasses.replace(board.rows[0], score=0.5625)
+    progress = SweepDisplay(sweep)
+    progress.add_result(result, dataclasses.replace(board, rows=(scored,)))
+    progress.update()
+    told = _drawn(progress) + progress.result_line() + progress.run_line()
+    assert "0.750" not in told
+    assert "0.56" not in told
+    assert "highest so far" not in told
+    assert "no run has been tested yet" not in told
+
+
 @pytest.mark.slow
 def test_a_sweep_ranks_what_it_ran_and_goes_on_after_ctrl_c(words: Sweeper, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "medfl", *words("fedavg,fedprox:mu=0.5,fedavg+int8,local,krum", "--rounds", "3")]
