@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medfl.cli.console import output, print_json
+from medfl.cli.console import errors, output, print_json
 from medfl.cli.options import DataOption, JsonOption, SetOption, WorkersOption, parse_overrides
 from medfl.cli.sweep import parse_seeds
 from medfl.system.text import join_words
@@ -49,7 +49,7 @@ def compare(
     from medfl.errors import ConfigError, Problem
     from medfl.runs.run_folder import new_run_name
     from medfl.simulation.sweep_runner import plan_sweep
-    from medfl.simulation.varied_sweep import plan_varied_sweep
+    from medfl.simulation.varied_sweep import check_varied_folder, plan_varied_sweep
     from medfl.study import read_study
     from medfl.study.arms import ARMS
 
@@ -59,11 +59,15 @@ def compare(
     if study.split_seed is None:
         overrides["split-seed"] = study.seed  # patients stay where they are, whatever the seed
     chosen = parse_arms(arms)
+    if study.evaluation.margin > 0 and "pooled" not in chosen:
+        errors.print("evaluation.margin tells nothing here: it is held against the arm 'pooled', which --arms leaves out.")
     names = [word.strip() for word in strategies.split(",") if word.strip()] or [study.strategy.name]
     if no_strategies := sorted(set(ARMS).intersection(names)):
         fix = "Name federated strategies alone, and arms with --arms."
         raise ConfigError([Problem("--strategies", join_words(no_strategies), "is an arm, and no strategy.", fix)])
     if varied:
+        if resume:
+            check_varied_folder(resume, varied[0])
         top = resume.resolve() if resume else out.resolve() / study.name / new_run_name()
         plans = plan_varied_sweep(folder, data or [], top, names, parse_seeds(seeds), overrides, chosen, varied)
         for sweep in plans.sweeps:
@@ -134,7 +138,7 @@ def run_comparison(plan: Sweep, workers: int = 0, *, as_json: bool = False) -> N
         if hospitals := plan.study.evaluation.external:
             output.print(f"External, in no training and no choice of a model: {join_words(hospitals)}.")
             print_comparison(*found.external, plan.study.task.kind)
-        for reason in found.record["failed"]:
+        for reason in [*found.record["failed"], *found.record["left_out"]]:
             output.print(reason, style="red")
         output.print(f"Scores of each patient: {plan.folder / PATIENTS_FILE}", soft_wrap=True)
         if found.page:
@@ -147,23 +151,27 @@ def make_comparison(plan: Sweep, workers: int, *, quiet: bool) -> Comparison:
     """Run what is left of a comparison, and write its files."""
     from medfl.cli.sweep_outcome import run_all
     from medfl.evaluation.arm_runs import read_arm_runs
-    from medfl.evaluation.strategy_comparison import summarize, summarize_external
+    from medfl.evaluation.complete_runs import keep_complete
+    from medfl.evaluation.strategy_comparison import at_external_hospitals, summarize
     from medfl.report.comparison_page import write_comparison_page
     from medfl.system.files import write_file
 
     groups = _read_groups(plan)  # before hours of training
     results = run_all(plan, workers, quiet=quiet)
     read = list(read_arm_runs(results, plan.study))
-    runs, margin = [run for run, _ in read], plan.study.evaluation.margin
-    (summaries, differences), external = summarize(runs, margin, groups), summarize_external(runs, margin)
+    runs, left_out = keep_complete([run for run, _ in read])
+    outside, left_out_outside = keep_complete(at_external_hospitals([run for run, _ in read]))
+    margin = plan.study.evaluation.margin
+    (summaries, differences), external = summarize(runs, margin, groups), summarize(outside, margin)
     failed = [f"{each.planned.spec.title}, seed {each.planned.seed}: {each.reason}" for each in results if each.reason]
     record = {"study": plan.study.name, "seeds": plan.seeds, **_comparison_as_json(summaries, differences), "failed": failed}
+    record["left_out"] = [*left_out, *(f"At external hospitals: {sentence}" for sentence in left_out_outside)]
     record["runs"] = [_run_as_json(each, plan.folder) for each in results if not each.reason]
     if hospitals := plan.study.evaluation.external:
         record["external"] = {"hospitals": hospitals, **_comparison_as_json(*external)}
     rows = [row for _, rows in read for row in rows]
-    write_file(plan.folder / PATIENTS_FILE, format_rows(rows).encode())
-    write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
+    write_file(plan.folder / PATIENTS_FILE, format_rows(rows).encode(), private=True)
+    write_file(plan.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode(), private=True)
     page = write_comparison_page(plan.folder) if summaries else None
     return Comparison(summaries, differences, record, rows, page, external)
 

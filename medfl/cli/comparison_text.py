@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from medfl.cli.console import output
+from medfl.evaluation.arm_differences import MIN_PATIENTS
 from medfl.system.text import format_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def print_comparison(summaries: Sequence[ArmSummary], differences: Sequence[ArmD
     for each in differences:
         output.print(_sentence(each))
         if each.margin is not None:
-            output.print(_non_inferiority(each))
+            output.print(_non_inferiority(each, summaries[0].patients))
     if any(each.needed for each in differences):
         output.print("About N test patients would tell, if the difference is what it looks like.")
 
@@ -89,10 +90,11 @@ def _sentence(each: ArmDifference) -> str:
     return f"{names} not known: {numbers}" + (f"; N {each.needed.patients}{margin}" if each.needed else "")
 
 
-def _non_inferiority(each: ArmDifference) -> str:
+def _non_inferiority(each: ArmDifference, patients: int) -> str:
     if each.not_inferior:
         return f"{each.first} is not inferior to {each.second} by more than {each.margin:g}."
-    return f"{each.first} not inferior to {each.second} by more than {each.margin:g}: not shown."
+    few = f", with fewer than {MIN_PATIENTS} test patients" if patients < MIN_PATIENTS else ""
+    return f"{each.first} not inferior to {each.second} by more than {each.margin:g}: not shown{few}."
 
 
 def _interval(interval: Interval | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from medfl.simulation.varied_sweep import VariedSweep
     from medfl.study.study_file import Scalar
 
-_CHART_WIDTH = 41  # characters, an odd number: one is zero
+_TERMINAL, _FEWEST_CELLS, _MOST_CELLS = 80, 11, 41  # columns of a chart's lines, and of its axis, odd: one cell is zero
 
 
 def parse_varied(text: str) -> tuple[str, list[Scalar]]:
@@ -81,8 +82,8 @@ def run_varied(plans: VariedSweep, workers: int = 0, *, as_json: bool = False) -
         for value, plan, each in zip(plans.values, plans.sweeps, found, strict=True)
     ]
     record = {"vary": plans.key, "values": plans.values, "comparisons": comparisons}
-    write_file(plans.folder / PATIENTS_FILE, format_rows(rows, plans.key).encode())
-    write_file(plans.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode())
+    write_file(plans.folder / PATIENTS_FILE, format_rows(rows, plans.key).encode(), private=True)
+    write_file(plans.folder / COMPARISON_FILE, json.dumps(record, indent=1).encode(), private=True)
     if as_json:
         print_json({"folder": str(plans.folder), **record})
     else:
@@ -96,7 +97,7 @@ def _print(plans: VariedSweep, found: Sequence[Comparison]) -> None:
     for lines in _charts(plans, found):
         output.print("\n".join(lines), highlight=False, soft_wrap=True)
     for value, each in zip(plans.values, found, strict=True):
-        for reason in each.record["failed"]:
+        for reason in [*each.record["failed"], *each.record["left_out"]]:
             output.print(f"{plans.key} = {value}: {reason}", style="red")
     output.print("Hospitals, and so test patients, may differ from value to value: intervals compare arms, not values.")
     output.print(f"Scores of each patient: {plans.folder / 'patients.csv'}", soft_wrap=True)
@@ -120,7 +121,7 @@ def _score_table(plans: VariedSweep, found: Sequence[Comparison]) -> Table:
 
 def _charts(plans: VariedSweep, found: Sequence[Comparison]) -> list[list[str]]:
     """Return a chart in characters for each federated arm: what it is above the local models, with the interval, by value."""
-    firsts = dict.fromkeys(each.first for one in found for each in one.differences if each.first.startswith("federated"))
+    firsts = dict.fromkeys(each.first for one in found for each in one.differences if each.second == "local")
     return [_chart(plans, found, first) for first in firsts]
 
 
@@ -128,25 +129,42 @@ def _chart(plans: VariedSweep, found: Sequence[Comparison], first: str) -> list[
     picked = [next((d for d in one.differences if (d.first, d.second) == (first, "local")), None) for one in found]
     ends = [abs(end) for each in picked if each for end in (each.difference, *(each.interval or ()))]
     widest, names = max([*ends, 1e-3]), [str(value) for value in plans.values]
-    margin = max(map(len, names))
-    title = f"{first} minus local, with 95 % intervals; the middle is 0, the ends are ±{widest:.3f}"
-    rows = [f"{name:>{margin}} {_bar(each, widest)}" for name, each in zip(names, picked, strict=True)]
-    return [title, *rows]
+    numbers = [_numbers(each) for each in picked]
+    space = _TERMINAL - max(map(len, numbers)) - 2
+    margin = min(max(map(len, names)), space - _FEWEST_CELLS)
+    cells = min(_MOST_CELLS, space - margin)
+    middle = (cells - 1) // 2
+    title = [f"{first} minus local", f"with 95 % intervals; the middle is 0, the ends are ±{widest:.3f}"]
+    rows = [
+        line
+        for name, each, told in zip(names, picked, numbers, strict=True)
+        for line in _named_lines(name, margin, f"{_bar(each, widest, middle)} {told}")
+    ]
+    return [*title, *rows]
 
 
-def _bar(each: ArmDifference | None, widest: float) -> str:
-    """Return one line of the chart: ``├──●──┤`` on an axis with its zero in the middle, then the numbers."""
-    middle = _CHART_WIDTH // 2
-    cells = [" "] * _CHART_WIDTH
+def _named_lines(name: str, margin: int, rest: str) -> list[str]:
+    """Return a line with its name before it, above which stands what of a long name has no place there."""
+    parts = textwrap.wrap(name, margin, break_on_hyphens=False)
+    return [*(f"{part:>{margin}}" for part in parts[:-1]), f"{parts[-1]:>{margin}} {rest}"]
+
+
+def _bar(each: ArmDifference | None, widest: float, middle: int) -> str:
+    """Return the axis of one line of the chart, ``├──●──┤``, with its zero in the middle."""
+    cells = [" "] * (2 * middle + 1)
     cells[middle] = "│"
     if each is None:
-        return f"{''.join(cells)} not known"
+        return "".join(cells)
     if each.interval is not None:
         low, high = (middle + round(end / widest * middle) for end in each.interval)
         cells[low : high + 1] = ["─"] * (high + 1 - low)
         cells[low], cells[high] = "├", "┤"
-        numbers = f" ({each.interval[0]:+.3f} to {each.interval[1]:+.3f})"
-    else:
-        numbers = " (no interval)"
     cells[middle + round(each.difference / widest * middle)] = "●"
-    return f"{''.join(cells)} {each.difference:+.3f}{numbers}, {each.verdict}"
+    return "".join(cells)
+
+
+def _numbers(each: ArmDifference | None) -> str:
+    if each is None:
+        return "not known"
+    interval = "(no interval)" if each.interval is None else f"({each.interval[0]:+.3f} to {each.interval[1]:+.3f})"
+    return f"{each.difference:+.3f} {interval}, {each.verdict}"

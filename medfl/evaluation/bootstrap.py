@@ -186,13 +186,13 @@ def draw_weights(patients: Sequence[Patient], draws: int = DRAWS, seed: int = 0,
     if not by_hospital:
         return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
     weights = np.ones((draws, count))
-    for own in _strata(patients):
+    for own in strata_of(patients):
         size = len(own)
         weights[:, own] = rng.multinomial(size - 1, np.full(size, 1 / size), size=draws) * (size / (size - 1))
     return weights
 
 
-def _strata(patients: Sequence[Patient]) -> list[NDArray[np.int64]]:
+def strata_of(patients: Sequence[Patient]) -> list[NDArray[np.int64]]:
     """Return the indices of the patients of each hospital, those of single patients together; none of one patient in all."""
     hospitals = np.array([hospital for hospital, _ in patients])
     found = [np.flatnonzero(hospitals == hospital) for hospital in np.unique(hospitals)]

@@ -52,7 +52,7 @@ class Calibration:
     ece : float
         Expected calibration error of the most probable class (Guo et al. 2017): the mean gap between confidence and accuracy.
     ece_interval : (float, float), optional
-        95 % interval; None where every prediction agrees with its outcome.
+        95 % interval; None where every prediction agrees with its outcome, and where it was not asked for.
     ece_if_calibrated : float
         The mean calibration error that a perfectly calibrated model would show with as many patients.
     brier : float
@@ -71,7 +71,7 @@ class Calibration:
     bins: tuple[ReliabilityBin, ...]
 
 
-def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats) -> Calibration:
+def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats, *, with_interval: bool = True) -> Calibration:
     """Return the calibration of an arm.
 
     Parameters
@@ -80,10 +80,12 @@ def calibrate(tests: Sequence[ClassifiedPatients], weights: Floats) -> Calibrati
         One for each model and seed, of the same P patients.
     weights : ndarray of float, shape (1 + B, P)
         Ones, and then how often each patient is in each draw.
+    with_interval : bool
+        Whether to find the interval of the calibration error, which takes most of the time.
     """
     brier = np.mean([_brier(test, weights) for test in tests], axis=0)
     by_seed = [fill_bins(test) for test in tests]
-    intervals = [calibration_interval(*(values[:, values[0] > 0])) for values in by_seed]
+    intervals = [calibration_interval(*(values[:, values[0] > 0])) for values in by_seed] if with_interval else [None]
     known = [each for each in intervals if each is not None]
     return Calibration(
         ece=float(np.mean([calibration_error(*values) for values in by_seed])),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfl.evaluation.bootstrap import Floats, Interval, PatientScores, confidence_interval, ratio
-from medfl.evaluation.paired_tests import are_segmented, mean_dice
+from medfl.evaluation.paired_tests import are_segmented, drop_noise, mean_dice
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def effect_of(
     """
     if not are_segmented(*first, *second):
         return EffectSize("auroc-difference", float(differences[0]), confidence_interval(differences[1:]))
-    values = rank_biserial(mean_dice(first) - mean_dice(second), weights)
+    values = rank_biserial(drop_noise(mean_dice(first) - mean_dice(second)), weights)
     interval = confidence_interval(values[1:]) if abs(values[0]) < 1 else None
     return EffectSize("rank-biserial", float(values[0]), interval)
 

@@ -46,9 +46,15 @@ def signed_rank_p_value(differences: Floats) -> float | None:
     """Return the p-value of Wilcoxon's signed-rank test, None with fewer than two patients."""
     if len(differences) < 2:
         return None
+    differences = drop_noise(differences)
     if not differences.any():
         return 1.0
     return float(stats.wilcoxon(differences, zero_method="pratt").pvalue)
+
+
+def drop_noise(differences: Floats) -> Floats:
+    """Return differences without the noise of floating-point numbers, which would have ranks of its own."""
+    return np.round(differences, 12)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

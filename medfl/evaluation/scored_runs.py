@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from medfl.evaluation.arm_runs import ArmRun
-from medfl.evaluation.bootstrap import DRAWS, Floats, PatientScores, draw_weights
+from medfl.evaluation.bootstrap import DRAWS, Floats, draw_weights
 from medfl.evaluation.hospital_scores import score_by_hospital, scores_of_hospitals
-from medfl.evaluation.patient_results import Patient
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +19,7 @@ class ScoredRun:
     Parameters
     ----------
     run : ArmRun
-        The arm, with the patients that all runs have, in the same order.
+        The arm.
     scores : ndarray of float, shape (1 + B,)
         Score over all hospitals.
     by_hospital : mapping of str to ndarray of float, shape (1 + B,)
@@ -38,7 +37,7 @@ def score_runs(runs: Sequence[ArmRun]) -> tuple[dict[str, dict[int, ScoredRun]],
     Parameters
     ----------
     runs : sequence of ArmRun
-        Arms of all seeds, at least one.
+        Arms of all seeds, at least one, of the same patients in the same order (`medfl.evaluation.complete_runs`).
 
     Returns
     -------
@@ -47,20 +46,13 @@ def score_runs(runs: Sequence[ArmRun]) -> tuple[dict[str, dict[int, ScoredRun]],
     weights : ndarray of float, shape (1 + B, P)
         How often each patient is in each draw, after a row of ones; B is 0 with one patient, who tells nothing of others.
     """
-    common = sorted(set.intersection(*(set(test.patients) for run in runs for test in run.tests)))
+    common = runs[0].test.patients
     draws = draw_weights(common, DRAWS if len(common) > 1 else 0, by_hospital=True)
     weights = np.concatenate([np.ones((1, len(common))), draws])
     by_title: dict[str, dict[int, ScoredRun]] = {}
     for run in runs:
-        test, *more = (_take(each, common) for each in run.tests)
-        own = replace(run, test=test, more_tests=tuple(more))
-        each_by_hospital = [scores_of_hospitals(one, weights) for one in own.tests]
-        each_score = [score_by_hospital(one, weights, by) for one, by in zip(own.tests, each_by_hospital, strict=True)]
+        each_by_hospital = [scores_of_hospitals(one, weights) for one in run.tests]
+        each_score = [score_by_hospital(one, weights, by) for one, by in zip(run.tests, each_by_hospital, strict=True)]
         by_hospital = {name: np.mean([by[name] for by in each_by_hospital], axis=0) for name in each_by_hospital[0]}
-        by_title.setdefault(run.title, {})[run.seed] = ScoredRun(own, np.mean(each_score, axis=0), by_hospital)
+        by_title.setdefault(run.title, {})[run.seed] = ScoredRun(run, np.mean(each_score, axis=0), by_hospital)
     return by_title, weights
-
-
-def _take(test: PatientScores, patients: Sequence[Patient]) -> PatientScores:
-    place = {patient: k for k, patient in enumerate(test.patients)}
-    return test.take(np.array([place[patient] for patient in patients], dtype=np.int64))

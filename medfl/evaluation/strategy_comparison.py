@@ -13,6 +13,7 @@ from medfl.evaluation.arm_differences import ArmDifference, compare_pairs
 from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import ClassifiedPatients, Floats, Interval, confidence_interval
 from medfl.evaluation.calibration import Calibration, calibrate
+from medfl.evaluation.complete_runs import keep_complete
 from medfl.evaluation.hospital_scores import HospitalScore, find_lowest, summarize_hospitals
 from medfl.evaluation.scored_runs import ScoredRun, score_runs
 from medfl.evaluation.subgroup_scores import Groups, SubgroupScore, score_subgroups
@@ -79,22 +80,23 @@ def summarize(
     Parameters
     ----------
     runs : sequence of ArmRun
-        Arms of all seeds.
+        Arms of all seeds; what `medfl.evaluation.complete_runs.keep_complete` leaves out of them counts in none.
     margin : float
         Difference that the study calls small enough to be no worse than pooled training; 0: it names none.
     groups : mapping, optional
         Groups of patients that are scored apart, as for `score_subgroups`.
     """
-    if not runs:
+    kept, _ = keep_complete(runs)
+    if not kept:
         return (), ()
-    by_title, weights = score_runs(runs)
+    by_title, weights = score_runs(kept)
     summaries = tuple(_summary(list(each.values()), weights, groups or {}) for each in by_title.values())
     return summaries, compare_pairs(by_title, weights, margin)
 
 
-def summarize_external(runs: Sequence[ArmRun], margin: float = 0.0) -> tuple[tuple[ArmSummary, ...], tuple[ArmDifference, ...]]:
-    """Summarize and compare arms as `summarize` does, on the patients of external hospitals; empty where there are none."""
-    return summarize([replace(run, test=run.external[0], more_tests=run.external[1:]) for run in runs if run.external], margin)
+def at_external_hospitals(runs: Sequence[ArmRun]) -> list[ArmRun]:
+    """Return runs with the patients of external hospitals instead of the test patients; none where there are none."""
+    return [replace(run, test=run.external[0], more_tests=run.external[1:]) for run in runs if run.external]
 
 
 def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> ArmSummary:
@@ -108,6 +110,7 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> Ar
     hospitals = summarize_hospitals(by_hospital, Counter(hospital for hospital, _ in patients))
     tests = [test for run in runs for test in run.tests]
     classified = [test for test in tests if isinstance(test, ClassifiedPatients)]
+    several = any(run.more_tests for run in runs)  # models of a seed: with 50 hospitals their intervals would take long
     steps, samples, sent = (round(math.fsum(values) / len(runs)) for values in zip(*map(_work_of, runs), strict=True))
     return ArmSummary(
         title=runs[0].title,
@@ -122,7 +125,7 @@ def _summary(scored: Sequence[ScoredRun], weights: Floats, groups: Groups) -> Ar
         hospitals=hospitals,
         lowest_hospital=find_lowest(hospitals),
         subgroups=tuple(score_subgroups(tests, weights, groups)),
-        calibration=calibrate(classified, weights) if classified and patients else None,
+        calibration=calibrate(classified, weights, with_interval=not several) if classified and patients else None,
         steps=steps,
         samples=samples,
         bytes=sent,

@@ -103,6 +103,8 @@ class ComparisonData:
         Table of the comparison.
     failed : tuple of str
         Runs that failed, and why.
+    left_out : tuple of str
+        Arms of a seed, and patients, that count nowhere, and why.
     runs : tuple of ComparisonRun
         Runs that completed.
     tests : mapping of str to sequence of ArmTest
@@ -121,6 +123,7 @@ class ComparisonData:
     arms: tuple[ArmRecord, ...]
     differences: tuple[DifferenceRecord, ...]
     failed: tuple[str, ...]
+    left_out: tuple[str, ...]
     runs: tuple[ComparisonRun, ...]
     tests: Mapping[str, Sequence[ArmTest]]
     external: frozenset[str]
@@ -202,6 +205,7 @@ def read_comparison(folder: Path) -> ComparisonData:
             arms=TypeAdapter(tuple[ArmRecord, ...]).validate_python(_with_nan(_arms_with_external(record))),
             differences=TypeAdapter(tuple[DifferenceRecord, ...]).validate_python(_with_nan(record["differences"])),
             failed=tuple(map(str, record.get("failed") or ())),
+            left_out=tuple(map(str, record.get("left_out") or ())),
             runs=runs,
             tests=read_arm_tests(folder / PATIENTS_FILE, study),
             external=frozenset(study.evaluation.external),

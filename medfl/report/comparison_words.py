@@ -144,6 +144,7 @@ def _noun(data: ComparisonData, title: str) -> str:
 def _precision_sentences(data: ComparisonData) -> Iterator[str]:
     if data.failed:
         yield f"{plural(len(data.failed), 'run')} failed; the reasons are below."
+    yield from data.left_out
     if data.federated and data.federated.seed_sd is not None:
         spread = f"a standard deviation of {data.federated.seed_sd:.3f}"
         yield f"Its scores with {plural(data.federated.seeds, 'seed')} have {spread}, which no interval here holds."

@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from medfl.cli import sweep_outcome
 from medfl.cli.app import app
-from medfl.cli.compare import parse_arms
+from medfl.cli.compare import parse_arms, run_comparison
 from medfl.cli.comparison_text import print_comparison
 from medfl.errors import ConfigError
+from medfl.evaluation import arm_differences, arm_runs
+from medfl.evaluation.arm_differences import lower_limit
 from medfl.evaluation.arm_runs import ArmRun
-from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients
+from medfl.evaluation.bootstrap import ClassifiedPatients, SegmentedPatients, draw_weights
+from medfl.evaluation.complete_runs import keep_complete
 from medfl.evaluation.hospital_scores import score_by_hospital
 from medfl.evaluation.strategy_comparison import summarize
+from medfl.report import comparison_page
+from medfl.simulation.sweep_runner import make_sweep_folder, plan_sweep
 from medfl.study.arms import ARMS
 
 
@@ -99,6 +105,92 @@ def test_federated_is_not_inferior_where_the_interval_is_above_the_margin(below:
     _, (pooled, local) = summarize(arms, margin)
     assert (pooled.not_inferior, pooled.margin) == (shown, margin or None)
     assert local.not_inferior is None
+
+
+@pytest.mark.parametrize(("patients", "shown"), [(3, False), (19, False), (20, True)])
+def test_not_inferior_is_said_of_enough_patients_alone(
+    patients: int, shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    dice = np.linspace(0.5, 0.9, patients)
+    near = dice - 0.01 + 0.001 * np.sin(np.arange(patients))
+    summaries, differences = summarize([segmented("federated", list(near)), segmented("pooled", list(dice))], 0.02)
+    assert differences[0].not_inferior == shown
+    print_comparison(summaries, differences, "segmentation")
+    assert ("not shown, with fewer than 20 test patients." in capsys.readouterr().out) == (not shown)
+
+
+def test_not_inferior_keeps_its_level_where_the_truth_is_at_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm_differences, "MIN_PATIENTS", 2)
+    rng = np.random.default_rng(1)
+    patients = tuple((site, f"pat-{k:02}") for site in "abc" for k in range(2))
+    weights = draw_weights(patients, 1000, by_hospital=True)
+    drawn = rng.normal(0, 0.03, (2000, len(patients)))
+    means = np.concatenate([drawn.mean(axis=1)[None], weights @ drawn.T / len(patients)])
+    limits = np.array([lower_limit(each, patients) for each in means.T])
+    bootstrap = np.percentile(means[1:], 2.5, axis=0)
+    assert np.mean(bootstrap > 0) > 0.08  # what percentiles alone would claim
+    assert np.mean(limits > 0) < 0.035
+
+
+def test_no_p_value_no_claim_of_an_auroc() -> None:
+    patients = tuple(("a", f"pat-{k}") for k in range(30))
+    truth = np.arange(30) == 0  # one patient of the class
+    first = np.where(truth, 0.9, 0.1)
+    test = ClassifiedPatients(patients, np.arange(30), truth.astype(int), np.stack([1 - first, first], axis=1))
+    _, (difference,) = summarize([ArmRun(arm, "", 1, 1, 1, 0, test) for arm in ("federated", "pooled")], 0.02)
+    assert (difference.p_value, difference.not_inferior) == (None, False)
+
+
+def test_a_margin_without_the_pooled_arm_is_told(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> None:
+    command = ["compare", str(nodule_study), "--data", str(nodule_hospitals), "--out", str(tmp_path), "--dry-run", "--json"]
+    command += ["--set", "evaluation.margin=0.02", "--vary", "rounds=1,2", "--arms"]  # no time is estimated of several values
+    told = "evaluation.margin tells nothing here"
+    assert told in CliRunner().invoke(app, [*command, "federated,local"]).stderr
+    assert told not in CliRunner().invoke(app, [*command, "federated,pooled"]).stderr
+
+
+def test_a_federated_arm_is_compared_with_its_own_fine_tuned_models() -> None:
+    dice = list(np.linspace(0.5, 0.9, 20))
+    runs = [
+        dataclasses.replace(segmented(arm, [x - k / 100 for x in dice]), strategy=strategy)
+        for k, (arm, strategy) in enumerate(
+            [
+                ("federated", "fedavg"),
+                ("fine-tuned", "fedavg"),
+                ("federated", "fedprox"),
+                ("fine-tuned", "fedprox"),
+                ("local", ""),
+            ]
+        )
+    ]
+    assert {(each.first, each.second) for each in summarize(runs)[1]} == {
+        ("federated fedavg", "fine-tuned fedavg"),
+        ("federated fedavg", "local"),
+        ("federated fedprox", "fine-tuned fedprox"),
+        ("federated fedprox", "local"),
+        ("federated fedavg", "federated fedprox"),
+    }
+
+
+def test_noise_of_floating_point_is_no_difference() -> None:
+    dice = np.random.default_rng(0).uniform(0.3, 0.9, 20)
+    _, (difference,) = summarize([segmented("federated", list(dice + 1e-16)), segmented("local", list((dice + 0.1) - 0.1))])
+    assert (difference.p_value, difference.verdict) == (1.0, "not known")
+    assert difference.effect.value in (0.0, pytest.approx(0.0, abs=1e-12))
+
+
+def test_many_models_of_a_seed_have_a_calibration_error_without_its_slow_interval() -> None:
+    patients = tuple(("a", f"pat-{k}") for k in range(20))
+    first = np.linspace(0.1, 0.9, 20)
+    test = ClassifiedPatients(patients, np.arange(20), np.arange(20) % 2, np.stack([1 - first, first], axis=1))
+    one = ArmRun("local elsewhere", "", 1, 1, 1, 0, test)
+    ((alone,), _), ((several,), _) = (summarize([run]) for run in (one, dataclasses.replace(one, more_tests=(test,))))
+    assert alone.calibration is not None
+    assert several.calibration is not None
+    assert alone.calibration.ece_interval is not None
+    assert several.calibration.ece_interval is None
+    assert several.calibration.ece == pytest.approx(alone.calibration.ece)
 
 
 def test_seeds_vary_apart_from_patients() -> None:
@@ -192,9 +284,71 @@ def test_an_arm_of_several_models_has_their_mean_and_each_patient_counts_once() 
     assert difference.p_value == pytest.approx(as_one_difference.p_value)
 
 
-def test_patients_that_an_arm_lacks_count_in_none() -> None:
-    summaries, _ = summarize([segmented("federated", [0.5, 0.5, 0.9]), segmented("local", [0.5, 0.5])])
+def test_patients_that_an_arm_lacks_count_in_none_and_are_named_by_their_number() -> None:
+    runs = [segmented("federated", [0.5, 0.5, 0.9]), segmented("local", [0.5, 0.5])]
+    summaries, _ = summarize(runs)
     assert [each.score for each in summaries] == pytest.approx([0.5, 0.5])
+    assert keep_complete(runs)[1] == ["1 test patient of a is left out of all arms: without scores in local (seed 1)."]
+
+
+def at_hospitals(arm: str, hospitals: str, score: float, seed: int = 1) -> ArmRun:
+    patients = tuple((site, f"pat-{k}") for site in hospitals for k in range(10))
+    test = SegmentedPatients(patients, np.full((len(patients), 1), score))
+    return ArmRun(arm, "fedavg" if arm == "federated" else "", seed, 4, 8, 0, test)
+
+
+def test_an_arm_that_lacks_a_hospital_is_left_out_with_its_reason_and_takes_no_patients_from_others() -> None:
+    runs = [
+        at_hospitals("federated", "ab", 0.8),
+        at_hospitals("local", "a", 0.7),
+        at_hospitals("local elsewhere", "b", 0.6),  # by the model of the one hospital that has any
+        at_hospitals("pooled", "ab", 0.75),
+    ]
+    summaries, differences = summarize(runs)
+    assert [(each.title, each.patients) for each in summaries] == [("federated fedavg", 20), ("pooled", 20)]
+    assert [each.second for each in differences] == ["pooled"]
+    assert differences[0].difference == pytest.approx(0.05)
+    assert keep_complete(runs)[1] == [
+        "local, seed 1, is left out: it has no scores on the test patients of b.",
+        "local elsewhere, seed 1, is left out: it has no scores on the test patients of a.",
+    ]
+
+
+def test_a_seed_in_which_an_arm_lacks_a_hospital_is_left_out_of_that_arm_alone() -> None:
+    runs = [at_hospitals("federated", "ab", 0.8, seed) for seed in (1, 2)]
+    runs += [at_hospitals("local", "ab", 0.7), at_hospitals("local", "a", 0.7, seed=2)]
+    summaries, _ = summarize(runs)
+    assert [(each.arm, each.seeds, each.patients) for each in summaries] == [("federated", 2, 20), ("local", 1, 20)]
+    assert keep_complete(runs)[1] == ["local, seed 2, is left out: it has no scores on the test patients of b."]
+
+
+def test_further_models_that_lack_a_hospital_are_told_as_such() -> None:
+    elsewhere = at_hospitals("local elsewhere", "ab", 0.6)
+    elsewhere = dataclasses.replace(elsewhere, more_tests=(at_hospitals("", "a", 0.5).test,))
+    assert keep_complete([at_hospitals("federated", "ab", 0.8), elsewhere])[1] == [
+        "local elsewhere, seed 1, is left out: it has no scores of some models on the test patients of b."
+    ]
+
+
+def test_the_files_of_a_comparison_are_their_owners_alone_and_tell_what_was_left_out(
+    nodule_study: Path,
+    nodule_hospitals: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = plan_sweep(nodule_study, [nodule_hospitals], tmp_path, ["fedavg"], arms=["federated", "local"])
+    make_sweep_folder(plan)
+    runs = [at_hospitals("federated", "ab", 0.8), at_hospitals("local", "a", 0.7)]
+    monkeypatch.setattr(sweep_outcome, "run_all", lambda *_, **__: [])
+    monkeypatch.setattr(arm_runs, "read_arm_runs", lambda *_: [(run, []) for run in runs])
+    monkeypatch.setattr(comparison_page, "write_comparison_page", lambda _: None)
+    run_comparison(plan)
+    told = "local, seed 1, is left out: it has no scores on the test patients of b."
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert json.loads((plan.folder / "comparison.json").read_bytes())["left_out"] == [told]
+    modes = [(plan.folder / name).stat().st_mode & 0o777 for name in ("comparison.json", "patients.csv")]
+    assert modes == [0o600, 0o600]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,13 +15,15 @@ import typer
 from typer.testing import CliRunner
 
 from medfl.cli import compare as compare_module
+from medfl.cli import varied_comparison
 from medfl.cli.app import app
 from medfl.cli.compare import Comparison
 from medfl.cli.varied_comparison import parse_varied, run_varied
-from medfl.errors import ConfigError
+from medfl.errors import ConfigError, RunError
 from medfl.evaluation.arm_runs import ArmRun
 from medfl.evaluation.bootstrap import SegmentedPatients
 from medfl.evaluation.strategy_comparison import summarize
+from medfl.simulation import varied_sweep
 from medfl.simulation.sweep_runner import Sweep
 from medfl.simulation.varied_sweep import VariedSweep, plan_varied_resumption, plan_varied_sweep
 
@@ -33,13 +36,13 @@ def plans(nodule_study: Path, nodule_hospitals: Path, tmp_path: Path) -> VariedS
     )
 
 
-def fake_comparison(sweep: Sweep, gap: float) -> Comparison:
+def fake_comparison(sweep: Sweep, gap: float, other: str = "local") -> Comparison:
     dice = np.linspace(0.5, 0.9, 40)
     patients = tuple(("a", f"pat-{k}") for k in range(40))
-    scores = {"federated": dice + gap + 0.01 * np.sin(np.arange(40)), "local": dice}
+    scores = {"federated": dice + gap + 0.01 * np.sin(np.arange(40)), other: dice}
     runs = [ArmRun(arm, "", 1, 5, 10, 0, SegmentedPatients(patients, values[:, None])) for arm, values in scores.items()]
     rows = [{"arm": "federated", "hospital": "a", "patient": "pat-1", "value": sweep.study.training.batch_size}]
-    return Comparison(*summarize(runs), {"study": sweep.study.name, "arms": [], "failed": []}, rows)
+    return Comparison(*summarize(runs), {"study": sweep.study.name, "arms": [], "failed": [], "left_out": []}, rows)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +132,74 @@ def test_all_values_are_in_one_table_one_chart_and_the_files(
     assert higher.index("│") < higher.index("●")
     assert re.search(r"-0\.05.*lower$", lower.rstrip())
     assert re.search(r"\+0\.10.*higher$", higher.rstrip())
+    assert [(plans.folder / name).stat().st_mode & 0o777 for name in ("comparison.json", "patients.csv")] == [0o600, 0o600]
     record = json.loads((plans.folder / "comparison.json").read_bytes())
     assert (record["vary"], record["values"]) == ("training.batch-size", [1, 2])
     assert [each["folder"] for each in record["comparisons"]] == ["batch-size-1", "batch-size-2"]
     with (plans.folder / "patients.csv").open() as file:
         assert [(row["training.batch-size"], row["value"]) for row in csv.DictReader(file)] == [("1", "1"), ("2", "2")]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "strategies", "base"),
+    [
+        ("strategy.name", ["fedavg", "fedprox"], ["fedavg"], {}),
+        ("strategy.options.mu", [0.1, 1.0], ["fedprox:mu=0.5"], {"strategy.name": "fedprox"}),
+        ("compression.codec", ["int8", "bf16"], ["fedavg+int8"], {}),
+    ],
+)
+def test_values_that_the_named_strategy_overrides_are_refused(
+    key: str,
+    values: list[Any],
+    strategies: list[str],
+    base: dict[str, Any],
+    nodule_study: Path,
+    nodule_hospitals: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="nothing that is run differs between the values"):
+        plan_varied_sweep(
+            nodule_study, [nodule_hospitals], tmp_path, strategies, [1], base, ["federated", "local"], (key, values)
+        )
+
+
+def test_values_that_differ_where_names_are_cut_have_folders_of_their_own(
+    nodule_study: Path, nodule_hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(varied_sweep, "_MAX_NAME", 20)  # characters: one less than these have
+    varied = ("optimizer.learning-rate", [0.00101, 0.00102])
+    plans = plan_varied_sweep(nodule_study, [nodule_hospitals], tmp_path, ["fedavg"], [1], {}, ["federated"], varied)
+    names = [sweep.folder.name for sweep in plans.sweeps]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) <= 20
+
+
+def test_a_folder_that_is_none_of_a_varied_comparison_is_not_gone_on_with(
+    plans: VariedSweep, nodule_study: Path, nodule_hospitals: Path, tmp_path: Path
+) -> None:
+    command = ["compare", str(nodule_study), "--data", str(nodule_hospitals), "--arms", "federated,local", "--dry-run"]
+    typo = CliRunner().invoke(app, [*command, "--vary", "rounds=1,2", "--resume", str(tmp_path / "typo")])
+    assert isinstance(typo.exception, RunError)
+    assert typo.exception.code == "SWEEP-MISSING"
+    assert not (tmp_path / "typo").exists()
+    plans.make_folder()
+    other = CliRunner().invoke(app, [*command, "--vary", "rounds=1,2", "--resume", str(plans.folder)])
+    assert "is not the folder of a comparison that varies 'rounds'" in str(other.exception)
+    same = CliRunner().invoke(app, [*command, "--vary", "training.batch-size=1,2", "--resume", str(plans.folder)])
+    assert same.exit_code == 0
+
+
+@pytest.mark.parametrize("long", ["0.05,0.95", "0.05,0.95,0.1,0.9,0.05,0.95,0.1,0.9,0.05,0.95"])
+def test_the_chart_fits_a_terminal(long: str, plans: VariedSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    wide = dataclasses.replace(plans, values=("0.5,0.5", long))
+    varied_comparison._print(wide, [fake_comparison(sweep, gap) for sweep, gap in zip(plans.sweeps, (-0.05, 0.0), strict=True)])
+    lines = capsys.readouterr().out.splitlines()
+    start = next(k for k, line in enumerate(lines) if line == "federated minus local")
+    end = next(k for k, line in enumerate(lines) if line.startswith("Hospitals, and so"))
+    assert max(map(len, lines[start:end])) <= 80
+    assert sum("●" in line for line in lines) == 2
+
+
+def test_without_the_local_arm_there_is_no_chart(plans: VariedSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    varied_comparison._print(plans, [fake_comparison(sweep, 0.1, "pooled") for sweep in plans.sweeps])
+    assert "minus local" not in capsys.readouterr().out

@@ -132,10 +132,12 @@ def test_everybody_can_read_the_page(tmp_path: Path, kind: str) -> None:
 def test_what_is_written_of_others_is_escaped(few: Path) -> None:
     record = json.loads((few / "comparison.json").read_text())
     record["failed"] = ["fedprox, seed 2: <script>alert(1)</script>"]
+    record["left_out"] = ["local, seed 2, is left out: it has no scores on the test patients of b."]
     (few / "comparison.json").write_text(json.dumps(record))
     page = render_comparison(read_comparison(few))
     assert "<script" not in page
     assert "1 run failed" in page
+    assert record["left_out"][0] in page
 
 
 def test_the_bytes_of_arms_that_begin_with_the_federated_model_hold_a_first_model_that_was_sent(few: Path) -> None:
