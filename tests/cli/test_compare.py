@@ -134,10 +134,10 @@ def test_not_inferior_keeps_its_level_where_the_truth_is_at_the_margin(monkeypat
 
 
 def test_no_p_value_no_claim_of_an_auroc() -> None:
-    patients = tuple(("a", f"pat-{k}") for k in range(30))
-    truth = np.arange(30) == 0  # one patient of the class
+    patients = tuple((site, f"pat-{k:02}") for site in "ab" for k in range(20))
+    truth = np.array([k == 0 or (k >= 20 and k % 2 == 0) for k in range(40)])  # one patient of the class at the first hospital
     first = np.where(truth, 0.9, 0.1)
-    test = ClassifiedPatients(patients, np.arange(30), truth.astype(int), np.stack([1 - first, first], axis=1))
+    test = ClassifiedPatients(patients, np.arange(40), truth.astype(int), np.stack([1 - first, first], axis=1))
     _, (difference,) = summarize([ArmRun(arm, "", 1, 1, 1, 0, test) for arm in ("federated", "pooled")], 0.02)
     assert (difference.p_value, difference.not_inferior) == (None, False)
 
