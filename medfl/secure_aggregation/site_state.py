@@ -109,7 +109,7 @@ class Release:
 def damaged_state_error() -> SecureAggregationError:
     """Return the error of a state that cannot be read: nothing may be sent that could be a second answer."""
     what = "what this site keeps of an attempt, or of a sum that it helped to open, is damaged."
-    return SecureAggregationError("SECAGG-STATE", what, "Restore the folder from a copy, or sit this round out.")
+    return SecureAggregationError("SECAGG-STATE", what, "Sit this round out; a copy of the folder would use masks again.")
 
 
 _STATE = TypeAdapter(SiteState)
